@@ -1,0 +1,54 @@
+"""Golub, a mailing manager. `create_app` is the only place where its parts are wired together."""
+
+from flask import Flask
+
+from app.config import ROOT, Settings, load_settings
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application with these settings, or with those of the environment.
+
+    Raises:
+        SettingsError: when a setting is missing or bad.
+    """
+    from app import cli, logs, web  # noqa: PLC0415  importing app.config must not load the whole house
+    from app.database import tame_sqlite  # noqa: PLC0415
+    from app.extensions import babel, cache, csrf, db, login_manager, mail, migrate  # noqa: PLC0415
+
+    settings = settings or load_settings()
+    logs.configure_logs(settings)
+    settings.instance_path.mkdir(parents=True, exist_ok=True)
+    app = Flask("app", instance_path=str(settings.instance_path), root_path=str(ROOT / "app"))
+    app.config.update(settings.for_flask())
+
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(ROOT / "migrations"))
+    login_manager.init_app(app)
+    csrf.init_app(app)
+    mail.init_app(app)
+    cache.init_app(app)
+    babel.init_app(app, locale_selector=web.locale, timezone_selector=web.time_zone)
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            tame_sqlite(db.engine)
+
+    web.init_app(app)
+    _register_blueprints(app, settings)
+    cli.init_app(app)
+    return app
+
+
+def _register_blueprints(app: Flask, settings: Settings) -> None:
+    from app import health  # noqa: PLC0415
+    from app.auth import views as auth  # noqa: PLC0415
+    from app.blog import views as blog  # noqa: PLC0415
+    from app.clients import views as clients  # noqa: PLC0415
+    from app.mailings import views as mailings  # noqa: PLC0415
+    from app.manager import views as manager  # noqa: PLC0415
+
+    for package in (health, auth, blog, clients, mailings, manager):
+        app.register_blueprint(package.blueprint)
+    if settings.inbox_enabled:
+        from app.inbox import views as inbox  # noqa: PLC0415  needs what production does not install
+
+        app.register_blueprint(inbox.blueprint)

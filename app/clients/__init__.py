@@ -1,0 +1,1 @@
+"""The address book: clients, tags, segments, import."""

@@ -1,0 +1,200 @@
+"""Typed settings, read from the environment and `.env`, and checked once at start."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, Field, HttpUrl, ValidationError, ValidationInfo, field_validator
+from pydantic import TypeAdapter, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE_SECRET_KEY = "change-me-to-a-long-random-text"  # noqa: S105  what .env.sample says: refused in production
+LONGEST_SOCKET_PATH = 100  # bytes; a unix socket's address holds 108 with its end
+
+
+class SettingsError(SystemExit):
+    """The settings can't be used. Its text names every bad one, and ends the program when nobody catches it."""
+
+
+def _time_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("is no IANA time zone, such as Europe/Moscow")
+    return name
+
+
+def _sender(address: str) -> str:
+    try:
+        return validate_email(address, check_deliverability=False).normalized
+    except EmailNotValidError as error:
+        raise ValueError(f"is no e-mail address: {error}") from None
+
+
+def _base_url(url: str) -> str:
+    return str(TypeAdapter(HttpUrl).validate_python(url)).rstrip("/")
+
+
+def _database_url(url: str) -> str:
+    """SQLAlchemy wants the driver named; hosting providers write postgres://."""
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg2://" + url.removeprefix(prefix)
+    if not url.startswith(("sqlite://", "postgresql+psycopg2://")):
+        raise ValueError("must begin with sqlite:// or postgresql://")
+    return url
+
+
+def _redis_url(url: str) -> str:
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return url
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """Everything that an operator can set. `.env.sample` describes each one for people."""
+
+    model_config = SettingsConfigDict(env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore")
+
+    app_env: Literal["production", "development", "test"] = "production"
+    instance_path: Path = ROOT / "instance"
+
+    secret_key: str
+    database_url: Annotated[str, AfterValidator(_database_url)]
+    redis_url: Annotated[str, AfterValidator(_redis_url)]
+    base_url: Annotated[str, AfterValidator(_base_url)]
+    timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+
+    mail_server: str
+    mail_port: Port = 587
+    mail_username: str | None = None
+    mail_password: str | None = None
+    mail_use_tls: bool = False
+    mail_use_ssl: bool = False
+    mail_default_sender: Annotated[str, AfterValidator(_sender)]
+    mail_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
+
+    inbox_port: Port = 5025
+    inbox_enabled: bool = False  # follows from the others, see _fill_development
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    claim_size: Annotated[int, Field(ge=1, le=1000)] = 50
+    claim_lease_seconds: Annotated[int, Field(ge=10, le=3600)] = 120
+    deliver_slice_seconds: Annotated[float, Field(gt=0, le=300)] = 10
+    deliver_parallel: Annotated[int, Field(ge=1, le=100)] = 4
+    attempts_max: Annotated[int, Field(ge=1, le=100)] = 10
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_development(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """In development everything has a default, and without a mail server letters go to the local inbox."""
+        if given.get("app_env", "production") != "development":
+            if given.get("inbox_enabled"):
+                raise ValueError("INBOX_ENABLED: the inbox shows everyone's letters; it is for development only")
+            return given
+        instance = Path(given.get("instance_path", ROOT / "instance"))
+        inbox_port = given.get("inbox_port", 5025)
+        defaults: dict[str, Any] = {
+            "secret_key": SAMPLE_SECRET_KEY,
+            "database_url": f"sqlite:///{instance / 'golub.db'}",
+            "redis_url": f"unix://{development_redis_socket(instance)}?db=0",
+            "base_url": f"http://127.0.0.1:{os.environ.get('PORT') or 5000}",
+            "mail_default_sender": "golub@golub.example",
+        }
+        if not given.get("mail_server"):
+            defaults |= {"mail_server": "127.0.0.1", "mail_port": inbox_port, "inbox_enabled": True}
+            given = {key: value for key, value in given.items() if key not in ("mail_server", "mail_port")}
+        return defaults | given
+
+    @field_validator("secret_key")
+    @classmethod
+    def _secret_enough(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("app_env") == "production":
+            if value == SAMPLE_SECRET_KEY:
+                raise ValueError("is still the sample's; make one: python -c 'import secrets; print(secrets.token_hex(32))'")
+            if len(value) < 32:
+                raise ValueError("is shorter than 32 characters")
+        return value
+
+    @field_validator("mail_use_ssl")
+    @classmethod
+    def _one_encryption(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("mail_use_tls"):
+            raise ValueError("and MAIL_USE_TLS exclude each other: TLS is STARTTLS (587), SSL is TLS from the start (465)")
+        return value
+
+    @property
+    def is_production(self) -> bool:
+        return self.app_env == "production"
+
+    def for_flask(self) -> dict[str, Any]:
+        """The same settings under the names that Flask and its extensions look for."""
+        return {
+            "SETTINGS": self,
+            "SECRET_KEY": self.secret_key,
+            "TESTING": self.app_env == "test",
+            "SQLALCHEMY_DATABASE_URI": self.database_url,
+            "SQLALCHEMY_ENGINE_OPTIONS": {"pool_pre_ping": not self.database_url.startswith("sqlite")},
+            "BABEL_DEFAULT_LOCALE": "en",
+            "BABEL_DEFAULT_TIMEZONE": self.timezone,
+            "CACHE_TYPE": "RedisCache",
+            "CACHE_REDIS_URL": self.redis_url,
+            "CACHE_KEY_PREFIX": "golub:cache:",
+            "MAIL_SERVER": self.mail_server,
+            "MAIL_PORT": self.mail_port,
+            "MAIL_USERNAME": self.mail_username,
+            "MAIL_PASSWORD": self.mail_password,
+            "MAIL_USE_TLS": self.mail_use_tls,
+            "MAIL_USE_SSL": self.mail_use_ssl,
+            "MAIL_DEFAULT_SENDER": self.mail_default_sender,
+            "MAIL_SUPPRESS_SEND": False,
+            "INBOX_ENABLED": self.inbox_enabled,
+            "SESSION_COOKIE_HTTPONLY": True,
+            "SESSION_COOKIE_SAMESITE": "Lax",
+            "SESSION_COOKIE_SECURE": self.base_url.startswith("https://"),
+            "REMEMBER_COOKIE_HTTPONLY": True,
+            "REMEMBER_COOKIE_SAMESITE": "Lax",
+            "REMEMBER_COOKIE_SECURE": self.base_url.startswith("https://"),
+            "MAX_CONTENT_LENGTH": 16 * 1024 * 1024,
+            "WTF_CSRF_TIME_LIMIT": None,  # the token lives as long as its session: forms left open overnight still work
+            "WTF_CSRF_SSL_STRICT": False,  # SameSite and the token do the work; a missing Referer is no attack
+        }
+
+
+def development_redis_socket(instance: Path = ROOT / "instance") -> Path:
+    """Where `make run` keeps its Redis: beside the data, or in the temporary folder when that path is too deep."""
+    beside = instance.resolve() / "redis.sock"
+    if len(os.fsencode(beside)) <= LONGEST_SOCKET_PATH:
+        return beside
+    digest = hashlib.sha256(os.fsencode(beside)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"golub-{os.getuid()}-{digest}" / "redis.sock"
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read and check the settings; `given` beats the environment.
+
+    Raises:
+        SettingsError: with one line for every setting that is missing or bad.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+        raise SettingsError(
+            "Golub can't start with these settings (.env.sample describes each):\n  " + "\n  ".join(lines)
+        ) from None
+
+
+def _explain(problem: Any) -> str:
+    name = "_".join(str(part) for part in problem["loc"][:1]).upper()
+    if problem["type"] == "missing":
+        return f"{name} is not set"
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name} {text[:1].lower()}{text[1:]}" if name else text

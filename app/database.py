@@ -1,0 +1,80 @@
+"""What SQLite and PostgreSQL must be told to behave alike, and column types that both understand."""
+
+import sqlite3
+from contextvars import ContextVar
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Connection, Engine, Enum, Index, Insert, Integer, MetaData, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase, registry
+
+from app.clock import UtcDateTime
+
+# Constraints need names, or a migration on SQLite could never drop one.
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+SQLITE_BUSY_SECONDS = 30
+
+
+class Base(DeclarativeBase):
+    """All tables of Golub."""
+
+    registry = registry(metadata=MetaData(naming_convention=NAMING), type_annotation_map={datetime: UtcDateTime})
+
+
+# SQLite gives an increasing id to INTEGER keys alone; PostgreSQL's ledgers outgrow 32 bits.
+BigId = BigInteger().with_variant(Integer, "sqlite")
+Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+
+def partial_index(name: str, *columns: str, where: str) -> Index:
+    """An index over the few rows that a query looks for, on both databases."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
+def enum_type(kind: type[StrEnum]) -> Enum:
+    """A column of the enum's values as text: readable in psql, and new members need no ALTER TYPE."""
+    return Enum(
+        kind,
+        native_enum=False,
+        length=20,
+        values_callable=lambda members: [member.value for member in members],
+        validate_strings=True,
+    )
+
+
+def insert_or_ignore(table: Any, session: Any) -> Insert:
+    """INSERT that leaves a row alone whose unique key is there already, on both databases."""
+    build = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    return build(table).on_conflict_do_nothing()
+
+
+# A page view only reads: it must not wait for SQLite's one writer. Whoever may write takes the write lock at the
+# beginning: a reader that turns writer half-way would fail at once, whatever the busy timeout.
+only_reads: ContextVar[bool] = ContextVar("only_reads", default=False)
+
+
+def tame_sqlite(engine: Engine) -> None:
+    """WAL, foreign keys, waiting for locks, and transactions that begin when SQLAlchemy says so."""
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # pysqlite must not begin transactions of its own
+        for pragma in (
+            f"busy_timeout = {SQLITE_BUSY_SECONDS * 1000}",
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if only_reads.get() else "BEGIN IMMEDIATE")

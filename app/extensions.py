@@ -1,0 +1,19 @@
+"""The extensions, unbound: `create_app` binds them, and every module may import them without a circle."""
+
+from flask_babel import Babel
+from flask_caching import Cache
+from flask_login import LoginManager
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from flask_wtf import CSRFProtect
+
+from app.database import Base
+from app.mail import Mail
+
+db = SQLAlchemy(model_class=Base)
+migrate = Migrate(render_as_batch=True, compare_type=True)
+login_manager = LoginManager()
+csrf = CSRFProtect()
+mail = Mail()
+cache = Cache()
+babel = Babel()

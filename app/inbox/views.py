@@ -1,0 +1,3 @@
+from flask import Blueprint
+
+blueprint = Blueprint("inbox", __name__, url_prefix="/inbox")

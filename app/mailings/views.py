@@ -1,0 +1,5 @@
+from flask import Blueprint
+
+import app.mailings.models
+import app.delivery.models
+blueprint = Blueprint("mailings", __name__)

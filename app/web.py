@@ -1,0 +1,172 @@
+"""HTTP details that every view shares: pages and fragments, redirects, errors, HTMX, languages."""
+
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from datetime import datetime
+
+from flask import Flask, Response, current_app, flash, g, make_response, redirect, render_template, request, session
+from flask_babel import format_datetime, format_number, get_locale
+from flask_babel import gettext as _
+from flask_login import current_user
+from flask_wtf.csrf import CSRFError
+from jinja2_fragments.flask import render_block
+from werkzeug.exceptions import HTTPException
+
+from app.database import only_reads
+from app.errors import GolubError, NotAllowed, NotFound, RuleBroken
+from app.extensions import db
+
+LANGUAGES = {"en": "English", "ru": "Русский"}
+STATUS_OF: dict[type[GolubError], HTTPStatus] = {
+    RuleBroken: HTTPStatus.CONFLICT,
+    NotAllowed: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+}
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "img-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+def wants_fragment() -> bool:
+    """HTMX asks for a part of a page. A boosted link and a history restore replace the whole page."""
+    headers = request.headers
+    return "HX-Request" in headers and not ("HX-Boosted" in headers or "HX-History-Restore-Request" in headers)
+
+
+def render(template: str, *, block: str | None = None, status: int = 200, **context: Any) -> Response:
+    """The page; or for HTMX its `block` alone, with new flashes riding along out of band.
+
+    Without a `block`, HTMX gets the whole page too.
+    """
+    if block and wants_fragment():
+        html = render_block(template, block, **context) + render_block("base.html", "flashes", oob=True)
+    else:
+        html = render_template(template, **context)
+    response = make_response(html, status)
+    response.vary.add("HX-Request")
+    return response
+
+
+def redirect_to(url: str) -> Response:
+    """Go to another page: 303, or for HTMX `HX-Redirect`, for it would put a followed redirect into the target."""
+    if wants_fragment():
+        return Response(status=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": url})
+    return make_response(redirect(url, HTTPStatus.SEE_OTHER))
+
+
+def local_path(url: str | None) -> str | None:
+    """`url` when it leads to a page of this host, else None: nobody is sent elsewhere by a crafted `next`."""
+    if not url or not url.startswith("/") or url.startswith("//") or "\\" in url:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme or parts.netloc or any(character < " " for character in url):
+        return None
+    return url
+
+
+def locale() -> str:
+    """The reader's language: their own choice, else the session's, else the browser's, else English."""
+    chosen = getattr(current_user, "locale", None) or session.get("locale")
+    if chosen in LANGUAGES:
+        return str(chosen)
+    return request.accept_languages.best_match(list(LANGUAGES)) or "en"
+
+
+def time_zone() -> str:
+    """The reader's time zone, as an IANA name."""
+    return getattr(current_user, "timezone", None) or current_app.config["SETTINGS"].timezone
+
+
+def local_time(moment: datetime, zone: str | None = None, style: str = "medium") -> str:
+    """A moment in the reader's zone (or `zone`) and language; `style` is Babel's short, medium, long or a pattern."""
+    return format_datetime(moment.astimezone(ZoneInfo(zone or time_zone())), style, rebase=False)
+
+
+def init_app(app: Flask) -> None:
+    app.before_request(_know_whether_we_write)
+    app.teardown_request(_forget_whether_we_write)
+    app.after_request(_security_headers)
+    app.register_error_handler(GolubError, _golub_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _fault)
+    app.jinja_env.filters.update(local_time=local_time, number=format_number)
+    app.jinja_env.globals.update(get_locale=get_locale, languages=LANGUAGES, time_zone=time_zone)
+
+
+def _know_whether_we_write() -> None:
+    g.only_reads = only_reads.set(request.method in ("GET", "HEAD", "OPTIONS"))
+
+
+def _forget_whether_we_write(_error: BaseException | None) -> None:
+    if token := g.pop("only_reads", None):
+        only_reads.reset(token)
+
+
+def _security_headers(response: Response) -> Response:
+    headers = response.headers
+    headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers.setdefault("Referrer-Policy", "same-origin")
+    if current_user and current_user.is_authenticated:
+        # What one person sees, no shared cache may keep, and the back button after a log-out may not show.
+        headers.setdefault("Cache-Control", "private, no-store")
+    return response
+
+
+def _golub_error(error: GolubError) -> Response:
+    status = next(status for kind, status in STATUS_OF.items() if isinstance(error, kind))
+    return _error_response(status, str(error))
+
+
+def _http_error(error: HTTPException) -> Response:
+    if error.response is not None or error.code is None or error.code < HTTPStatus.BAD_REQUEST:
+        return make_response(error.get_response())
+    texts = {
+        HTTPStatus.BAD_REQUEST: _("The request could not be understood."),
+        HTTPStatus.FORBIDDEN: _("You may not see or do this."),
+        HTTPStatus.NOT_FOUND: _("There is nothing at this address, or it is not yours."),
+        HTTPStatus.METHOD_NOT_ALLOWED: _("This address does not take such a request."),
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _("That is too much at once. Send a smaller file."),
+        HTTPStatus.TOO_MANY_REQUESTS: _("Too many tries. Wait a little and try again."),
+    }
+    text = texts.get(HTTPStatus(error.code), error.description or "")
+    if isinstance(error, CSRFError):
+        text = _("This form is too old: your session has changed since. Load the page again and repeat.")
+    response = _error_response(HTTPStatus(error.code), text)
+    for name, value in error.get_headers():
+        if name not in ("Content-Type", "Content-Length"):
+            response.headers[name] = value
+    return response
+
+
+def _fault(error: Exception) -> Response:
+    """Our own fault: the details go to the log, the reader gets a page that admits it."""
+    db.session.rollback()
+    current_app.logger.exception("fault", exc_info=error)
+    if current_app.config["PROPAGATE_EXCEPTIONS"] or current_app.testing:
+        raise error
+    return _error_response(HTTPStatus.INTERNAL_SERVER_ERROR, _("Something went wrong on our side. It has been noted."))
+
+
+def _error_response(status: HTTPStatus, text: str) -> Response:
+    db.session.rollback()
+    if wants_fragment():
+        # The page stays as it is; the sentence comes as a flash.
+        flash(text, "danger")
+        response = make_response(render_block("base.html", "flashes", oob=True), status)
+        response.headers["HX-Reswap"] = "none"
+    else:
+        response = make_response(render_template("errors/error.html", code=status.value, text=text), status)
+    response.vary.add("HX-Request")
+    return response
+

@@ -1,0 +1,214 @@
+"""Real parts for every test: a database, Redis, and a mail server, over real sockets.
+
+The cast is fixed: `owner` has things, `stranger` has other things, `manager`, `editor` and `admin` are the staff. Each
+`<somebody>_client` is a browser in which that person is logged in.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient, FlaskCliRunner
+from flask_migrate import upgrade
+from rq import Queue, SimpleWorker
+from sqlalchemy import create_engine, text
+
+from app import create_app, queue
+from app.auth.models import Role, User
+from app.config import Settings
+from app.extensions import db
+from dev import servers
+from tests import make
+from tests.smtp import RecordingSmtp
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--database", choices=("sqlite", "postgresql"), default="sqlite")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"database: {config.getoption('--database')}"
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder with a short name: a unix socket's path must fit into 108 bytes."""
+    path = Path(tempfile.mkdtemp(prefix="golub-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def redis_url(folder: Path) -> Iterator[str]:
+    """A Redis of our own: tests flush it, so the one of REDIS_URL, with somebody's jobs in it, is never used."""
+    with servers.start_redis(folder, socket=folder / "redis.sock", port=None, persistent=False) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def database_server(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """Where databases can be made: a folder for SQLite, a server for PostgreSQL."""
+    if request.config.getoption("--database") == "sqlite":
+        yield f"sqlite:///{folder}"
+    elif given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+    else:
+        with servers.start_postgres() as server:
+            yield server.url
+
+
+@pytest.fixture(scope="session")
+def new_database(database_server: str) -> Iterator[Callable[[str], str]]:
+    """A function that makes an empty database of that name and gives its URL; all are dropped at the end."""
+    made = []
+
+    def new(name: str) -> str:
+        if database_server.startswith("sqlite"):
+            return f"{database_server}/{name}.db"
+        name = f"golub_test_{os.getpid()}_{name}"
+        _on_server(database_server, f'CREATE DATABASE "{name}"')
+        made.append(name)
+        return f"{database_server.rsplit('/', 1)[0]}/{name}"
+
+    yield new
+    for name in made:
+        _on_server(database_server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _on_server(url: str, statement: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def smtp_server() -> Iterator[RecordingSmtp]:
+    with RecordingSmtp() as server:
+        yield server
+
+
+@pytest.fixture
+def smtp(smtp_server: RecordingSmtp) -> RecordingSmtp:
+    """The mail server that the application sends to, with nothing received yet."""
+    smtp_server.reset()
+    return smtp_server
+
+
+@pytest.fixture(scope="session")
+def settings(
+    folder: Path, new_database: Callable[[str], str], redis_url: str, smtp_server: RecordingSmtp
+) -> Settings:
+    return Settings(
+        _env_file=None,
+        app_env="test",
+        instance_path=folder / "instance",
+        secret_key="only for tests",
+        database_url=new_database("suite"),
+        redis_url=redis_url,
+        base_url="http://golub.test",
+        timezone="UTC",
+        mail_server="127.0.0.1",
+        mail_port=smtp_server.port,
+        mail_default_sender="golub@golub.test",
+        mail_timeout_seconds=5,
+    )
+
+
+@pytest.fixture(scope="session")
+def migrated_app(settings: Settings) -> Iterator[Flask]:
+    app = create_app(settings)
+    app.config["WTF_CSRF_ENABLED"] = False  # tests/test_csrf.py switches it on
+    with app.app_context():
+        upgrade()
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture
+def app(migrated_app: Flask, smtp: RecordingSmtp) -> Iterator[Flask]:
+    """The application on an empty database and an empty Redis.
+
+    No application context is open around a test client: a login would leak from one client into the next.
+    """
+    yield migrated_app
+    with migrated_app.app_context():
+        db.session.rollback()
+        for table in reversed(db.metadata.sorted_tables):
+            db.session.execute(table.delete())
+        db.session.commit()
+        queue.connection().flushdb()
+
+
+@pytest.fixture
+def context(app: Flask) -> Iterator[None]:
+    """An application context, for tests of services and queries. Not together with a test client."""
+    with app.app_context():
+        yield
+
+
+@pytest.fixture
+def run_jobs(app: Flask) -> Callable[[], None]:
+    """Run what stands in the queue, and what that enqueues, until nothing is left. A failed job fails the test."""
+
+    def run() -> None:
+        with app.app_context():
+            default = Queue(queue.QUEUE_NAME, connection=queue.connection())
+            SimpleWorker([default], connection=queue.connection()).work(burst=True, logging_level="WARNING")
+            failed = [str(job.latest_result().exc_string) for job in queue.failed_jobs()]
+        assert not failed, "\n".join(failed)
+
+    return run
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A browser in which nobody is logged in."""
+    return app.test_client()
+
+
+@pytest.fixture
+def runner(app: Flask) -> FlaskCliRunner:
+    return app.test_cli_runner()
+
+
+def _person(name: str, role: Role) -> Callable[[Flask], User]:
+    @pytest.fixture(name=name)
+    def person(app: Flask) -> User:
+        with app.app_context():
+            user = make.user(f"{name}@golub.test", role)
+            db.session.commit()
+            db.session.refresh(user)
+            db.session.expunge(user)
+            return user
+
+    return person
+
+
+def _browser_of(name: str) -> Callable[[Flask, User], FlaskClient]:
+    @pytest.fixture(name=f"{name}_client")
+    def browser(app: Flask, request: pytest.FixtureRequest) -> FlaskClient:
+        user = request.getfixturevalue(name)
+        client = app.test_client()
+        answer = client.post("/auth/login", data={"email": user.email, "password": make.PASSWORD})
+        assert answer.status_code == 303, answer.text
+        return client
+
+    return browser
+
+
+owner = _person("owner", Role.USER)
+stranger = _person("stranger", Role.USER)
+manager = _person("manager", Role.MANAGER)
+editor = _person("editor", Role.EDITOR)
+admin = _person("admin", Role.ADMIN)
+owner_client = _browser_of("owner")
+stranger_client = _browser_of("stranger")
+manager_client = _browser_of("manager")
+editor_client = _browser_of("editor")
+admin_client = _browser_of("admin")

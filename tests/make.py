@@ -1,0 +1,60 @@
+"""Makes what tests need, in the open session: the caller commits."""
+
+from datetime import timedelta
+from typing import Any
+
+from app import clock
+from app.addresses import parse_address
+from app.auth import passwords
+from app.auth.models import Role, User
+from app.clients.models import Client
+from app.extensions import db
+from app.mailings.models import Audience, Mailing, Message, Period
+
+PASSWORD = "correct horse battery staple"
+
+
+def user(email: str, role: Role = Role.USER, **fields: Any) -> User:
+    """A verified user with the password PASSWORD."""
+    address = parse_address(email)
+    fields.setdefault("verified_at", clock.now())
+    made = User(
+        email=address.email, email_key=address.key, role=role, password_hash=passwords.hash_password(PASSWORD), **fields
+    )
+    return _add(made)
+
+
+def client(owner: User, email: str = "anna@example.test", **fields: Any) -> Client:
+    address = parse_address(email)
+    return _add(Client(owner_id=owner.id, email=address.email, email_key=address.key, **fields))
+
+
+def clients(owner: User, count: int) -> list[Client]:
+    return [client(owner, f"client{n}@example.test", first_name=f"Client {n}") for n in range(count)]
+
+
+def message(owner: User, **fields: Any) -> Message:
+    fields = {"subject": "News", "html": "<p>Hello!</p>", "text": ""} | fields
+    return _add(Message(owner_id=owner.id, **fields))
+
+
+def mailing(owner: User, **fields: Any) -> Mailing:
+    """A mailing to all clients, due once in an hour."""
+    start = clock.now() + timedelta(hours=1)
+    if "message" not in fields and "message_id" not in fields:
+        fields["message"] = message(owner)
+    fields = {
+        "name": "A mailing",
+        "audience": Audience.ALL,
+        "start_at": start,
+        "next_run_at": fields.get("start_at", start),
+        "period": Period.ONCE,
+        "timezone": "UTC",
+    } | fields
+    return _add(Mailing(owner_id=owner.id, **fields))
+
+
+def _add(made: Any) -> Any:
+    db.session.add(made)
+    db.session.flush()
+    return made
