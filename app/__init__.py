@@ -45,8 +45,9 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
     from app.clients import views as clients  # noqa: PLC0415
     from app.mailings import views as mailings  # noqa: PLC0415
     from app.manager import views as manager  # noqa: PLC0415
+    from app.messages import views as messages  # noqa: PLC0415
 
-    for package in (health, auth, blog, clients, mailings, manager):
+    for package in (health, auth, blog, clients, messages, mailings, manager):
         app.register_blueprint(package.blueprint)
     if settings.inbox_enabled:
         from app.inbox import views as inbox  # noqa: PLC0415  needs what production does not install

@@ -9,7 +9,8 @@ from app.auth import passwords
 from app.auth.models import Role, User
 from app.clients.models import Client
 from app.extensions import db
-from app.mailings.models import Audience, Mailing, Message, Period
+from app.mailings.models import Audience, Mailing, Period
+from app.messages.models import Message
 
 PASSWORD = "correct horse battery staple"
 

@@ -1,4 +1,4 @@
-"""Messages, and the mailings that send them."""
+"""Mailings: a message, an audience, and a schedule."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,26 +10,7 @@ from app import clock
 from app.auth.models import User
 from app.clients.models import Client, Segment
 from app.database import Base, BigId, enum_type, partial_index
-
-
-class Message(Base):
-    """Subject and body of a letter. Runs keep a copy of their own, so editing it changes no letter that was sent."""
-
-    __tablename__ = "message"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"))
-    subject: Mapped[str] = mapped_column(String(200))
-    html: Mapped[str] = mapped_column(Text)
-    text: Mapped[str] = mapped_column(Text, default="")  # what the owner wrote; empty: made from the HTML
-    is_shared: Mapped[bool] = mapped_column(default=False)
-    created_at: Mapped[datetime] = mapped_column(default=clock.now)
-    updated_at: Mapped[datetime] = mapped_column(default=clock.now, onupdate=clock.now)
-    deleted_at: Mapped[datetime | None] = mapped_column()
-
-    owner: Mapped[User] = relationship()
-
-    __table_args__ = (Index("ix_message_of_owner", "owner_id", "id"),)
+from app.messages.models import Message
 
 
 class Audience(StrEnum):
