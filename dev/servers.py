@@ -99,7 +99,14 @@ def redis_command(directory: Path, *, socket: Path | None, port: int | None, per
         raise MissingServer("Redis", "apt install redis-server (or brew install redis)")
     command = [str(binary), "--dir", str(directory), "--save", "", "--protected-mode", "yes"]
     command += ["--bind", "127.0.0.1", "--port", str(port or 0)]  # port 0: no TCP at all
-    command += ["--appendonly", "yes" if persistent else "no", "--appendfsync", "everysec"]
+    command += [
+        "--loglevel",
+        "warning",
+        "--appendonly",
+        "yes" if persistent else "no",
+        "--appendfsync",
+        "everysec",
+    ]
     if socket is not None:
         command += ["--unixsocket", str(socket), "--unixsocketperm", "700"]
     return command
