@@ -1,14 +1,28 @@
+import http.client
 import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dev import run, servers
-from tests.dev.processes import ROOT
+from tests.dev.processes import ROOT, is_running, read_until, start_script, wait_until
+
+# As `make run`, but with a `.env` of its own: the real one belongs to whoever works here.
+MAKE_RUN = """
+import sys
+from pathlib import Path
+from dev import run
+run.ENV_FILE = Path(sys.argv[1])
+sys.exit(run.main())
+"""
+PARTS = ("redis", "inbox", "web", "worker", "scheduler")
 
 
 def make_run(instance: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -24,6 +38,57 @@ def make_run(instance: Path, **settings: str) -> "subprocess.CompletedProcess[st
         text=True,
         timeout=60,
     )
+
+
+@pytest.fixture
+def golub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[subprocess.Popen[str]]":
+    """All of Golub, started by `make run` on free ports in an empty instance folder."""
+    for name in ("DATABASE_URL", "REDIS_URL", "MAIL_SERVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("INSTANCE_PATH", str(folder / "run"))
+    monkeypatch.setenv("PORT", str(servers.free_port()))
+    monkeypatch.setenv("INBOX_PORT", str(servers.free_port()))
+    with start_script(MAKE_RUN, str(tmp_path / ".env")) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+            shutil.rmtree(folder / "run", ignore_errors=True)
+
+
+def read_table(golub: "subprocess.Popen[str]") -> dict[str, int]:
+    """The process of every part, as the table says."""
+    read_until(golub, r"^  part +pid +address")
+    return {name: int(read_until(golub, rf"^  {name} +(\d+)")[1]) for name in PARTS}
+
+
+def descendants(pids: list[int]) -> set[int]:
+    table = subprocess.run(["ps", "-eo", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
+    parents = [tuple(map(int, line.split())) for line in table.splitlines()]
+    found, newest = set(pids), set(pids)
+    while newest:
+        newest = {pid for pid, parent in parents if parent in newest}
+        found |= newest
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_it_runs_everything_and_leaves_nothing_behind(
+    number: signal.Signals, golub: "subprocess.Popen[str]"
+) -> None:
+    pids = read_table(golub)
+    web = http.client.HTTPConnection("127.0.0.1", int(os.environ["PORT"]), timeout=5)
+    web.request("GET", "/readyz")
+    assert web.getresponse().status == http.HTTPStatus.OK
+    web.close()
+    everything = descendants(list(pids.values()))
+    assert len(everything) > len(pids)
+
+    golub.send_signal(number)
+    rest, _ = golub.communicate(timeout=30)
+    assert "Traceback" not in rest
+    assert golub.returncode == (-number if number == signal.SIGKILL else 0)
+    wait_until(lambda: not any(is_running(pid) for pid in everything))
 
 
 @pytest.mark.parametrize(("name", "who"), [("PORT", "the web application"), ("INBOX_PORT", "the inbox")])
