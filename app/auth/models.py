@@ -26,7 +26,7 @@ class User(UserMixin, Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(320))
-    email_key: Mapped[str] = mapped_column(String(320), unique=True)  # see app.addresses: compared without case
+    email_key: Mapped[str] = mapped_column(String(320), unique=True)  # app.addresses: compared without case
     password_hash: Mapped[str] = mapped_column(String(255))
     name: Mapped[str] = mapped_column(String(150), default="")
     role: Mapped[Role] = mapped_column(enum_type(Role), default=Role.USER)
@@ -67,7 +67,7 @@ class LetterKind(StrEnum):
 class Letter(Base):
     """One letter of the service itself, waiting to be sent or sent.
 
-    It holds what the letter is about, never its text: links with tokens are made when it leaves, and stay nowhere.
+    It holds what the letter is about, never its text: links are made when it leaves, and their tokens stay nowhere.
     """
 
     __tablename__ = "letter"
