@@ -1,0 +1,78 @@
+"""Reads of the address book: each gives a `Select`, scoped to one owner."""
+
+import re
+import unicodedata
+
+from sqlalchemy import ColumnElement, Select, exists, func, select
+
+from app.auth.models import User
+from app.clients.models import Client, ClientStatus, Segment, Tag, client_tag
+
+LONGEST_SEARCH = 100  # characters; what comes after them is not looked for
+MOST_WORDS = 8
+
+
+def visible_to(user: User) -> Select[Client]:
+    """The clients that this person may see and change: their own."""
+    return select(Client).where(Client.owner_id == user.id)
+
+
+def active_clients(owner_id: int) -> Select[Client]:
+    """The audience "all clients": whoever gets letters."""
+    return select(Client).where(Client.owner_id == owner_id, Client.status == ClientStatus.ACTIVE)
+
+
+def segments_of(user: User) -> Select[Segment]:
+    return select(Segment).where(Segment.owner_id == user.id)
+
+
+def tags_of(owner_id: int) -> Select[Tag]:
+    """All tags that the owner ever used, the unused ones, too: their spelling stays theirs."""
+    return select(Tag).where(Tag.owner_id == owner_id)
+
+
+def tag_names_in_use(user: User) -> Select[str]:
+    """The words that at least one client bears, in order."""
+    worn = exists().where(client_tag.c.tag_id == Tag.id)
+    return select(Tag.name).where(Tag.owner_id == user.id, worn).order_by(func.lower(Tag.name), Tag.name)
+
+
+def with_status(query: Select[Client], status: ClientStatus) -> Select[Client]:
+    return query.where(Client.status == status)
+
+
+def with_tag(query: Select[Client], name: str) -> Select[Client]:
+    """Those with exactly this tag, in the spelling that the owner's tag has."""
+    return query.where(Client.tags.any(Tag.name == name))
+
+
+def matching(query: Select[Client], words: str) -> Select[Client]:
+    """Those whose names or e-mail address contain every one of the words, in any order and any case.
+
+    Neither SQLite's `lower()` nor that of a PostgreSQL with the locale C knows letters outside ASCII. So each
+    letter becomes a class of its forms, `[Пп]`, and both databases compare by regular expression: SQLAlchemy
+    gives SQLite Python's `re`, PostgreSQL has its own; plain characters and classes mean the same to both.
+    """
+    for word in words[:LONGEST_SEARCH].split()[:MOST_WORDS]:
+        query = query.where(_searched().regexp_match(_pattern(word)))
+    return query
+
+
+def _searched() -> ColumnElement[str]:
+    """All that a search looks into, as one text: one comparison a row. No word has a newline in it."""
+    names = Client.last_name + "\n" + Client.first_name + "\n" + Client.patronymic
+    return names + "\n" + Client.email + "\n" + Client.email_key
+
+
+def _pattern(word: str) -> str:
+    word = unicodedata.normalize("NFC", word.replace("\0", ""))
+    return "".join(map(_any_case, word))
+
+
+def _any_case(letter: str) -> str:
+    """A regular expression for the letter in any case. Russians write ё and е as they please."""
+    forms = {letter, letter.lower(), letter.upper(), letter.upper().lower(), letter.title()}
+    if forms & set("её"):
+        forms |= set("еёЕЁ")
+    single = sorted(form for form in forms if len(form) == 1)
+    return re.escape(letter) if len(single) == 1 else f"[{''.join(single)}]"
