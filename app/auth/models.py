@@ -1,5 +1,6 @@
 """Accounts, and the outbox of the service's own letters."""
 
+import hashlib
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -38,6 +39,15 @@ class User(UserMixin, Base):
     blocked_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id", ondelete="SET NULL"))
     blocked_reason: Mapped[str] = mapped_column(Text, default="")
 
+    def get_id(self) -> str:
+        """What a session keeps. A new password ends every session that began with the old one."""
+        return f"{self.id}:{self.fingerprint}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the password, and tells nothing about it: the hash under it is salted."""
+        return hashlib.sha256(self.password_hash.encode()).hexdigest()[:16]
+
     @property
     def is_active(self) -> bool:
         """Flask-Login lets nobody else in."""
@@ -67,7 +77,7 @@ class LetterKind(StrEnum):
 class Letter(Base):
     """One letter of the service itself, waiting to be sent or sent.
 
-    It holds what the letter is about, never its text: links are made when it leaves, and their tokens stay nowhere.
+    It holds what the letter is about, never its text: links are made when it leaves, and are kept nowhere.
     """
 
     __tablename__ = "letter"

@@ -6,6 +6,9 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from flask import current_app
 
+SHORTEST_PASSWORD = 10  # characters
+LONGEST_PASSWORD = 128  # characters: argon2 takes more, but nobody shall keep it busy with megabytes
+
 
 def hash_password(password: str) -> str:
     return _hasher(current_app.testing).hash(password)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, select
 
 from app.auth.models import Letter, User
 
@@ -14,8 +14,9 @@ def user_by_email(address: str) -> Select[User]:
 
 def letters_due(moment: datetime) -> Select[Letter]:
     """Letters that may leave at `moment`, the longest waiting first."""
-    return (
-        select(Letter)
-        .where(Letter.sent_at.is_(None), Letter.gave_up_at.is_(None), Letter.not_before <= moment)
-        .order_by(Letter.not_before, Letter.id)
-    )
+    return select(Letter).where(*is_due(moment)).order_by(Letter.not_before, Letter.id)
+
+
+def is_due(moment: datetime) -> tuple[ColumnElement[bool], ...]:
+    """What is true of a letter that may leave at `moment`."""
+    return Letter.sent_at.is_(None), Letter.gave_up_at.is_(None), Letter.not_before <= moment

@@ -1,0 +1,61 @@
+"""Sending the service's own letters, outside of any request."""
+
+from smtplib import SMTPException, SMTPRecipientsRefused, SMTPResponseException
+
+import structlog
+
+from app.auth import letters, service
+from app.extensions import db, mail
+from app.queue import enqueue_many, job
+
+log = structlog.get_logger(__name__)
+
+
+@job(urgent=True)
+def send_letter(letter_id: int) -> None:
+    """Send this letter if it is due. A mail server that is away or refuses only puts it off."""
+    letter = service.take_letter(letter_id)
+    if letter is None:
+        return
+    composed = letters.compose(letter)
+    kind, attempt = letter.kind, letter.attempts
+    # The mail server may take its time: no transaction waits for it, the lease keeps others away.
+    db.session.commit()
+    try:
+        mail.send_letter(composed.to, composed.subject, composed.text, composed.html)
+    except (OSError, SMTPException) as error:
+        service.letter_failed(letter, _words(error), for_good=_is_refused(error))
+        log.warning("letter.failed", letter=letter_id, kind=kind, attempt=attempt, error=type(error).__name__)
+    except ValueError as error:
+        # No header or address can be made of it, today or ever.
+        service.letter_failed(letter, str(error), for_good=True)
+        log.exception("letter.impossible", letter=letter_id, kind=kind)
+    else:
+        service.letter_sent(letter)
+        log.info("letter.sent", letter=letter_id, kind=kind, attempt=attempt)
+    db.session.commit()
+
+
+def send_due_letters() -> None:
+    """Enqueue what is due, again if need be: for the sweep."""
+    enqueue_many((send_letter, (letter_id,)) for letter_id in service.letters_waiting())
+
+
+def _is_refused(error: Exception) -> bool:
+    """The mail server will never take letters to this address."""
+    if not isinstance(error, SMTPRecipientsRefused):
+        return False
+    return all(code >= 500 for code, _reply in error.recipients.values())
+
+
+def _words(error: Exception) -> str:
+    """What the mail server said, or what kept us from it."""
+    if isinstance(error, SMTPRecipientsRefused):
+        return "; ".join(_reply(*answer) for answer in error.recipients.values())
+    if isinstance(error, SMTPResponseException):
+        return _reply(error.smtp_code, error.smtp_error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _reply(code: int, words: bytes | str) -> str:
+    return f"{code} {words.decode(errors='replace') if isinstance(words, bytes) else words}"
