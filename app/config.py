@@ -8,8 +8,16 @@ from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, Field, HttpUrl, ValidationError, ValidationInfo, field_validator
-from pydantic import TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    HttpUrl,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,7 +126,9 @@ class Settings(BaseSettings):
     def _secret_enough(cls, value: str, info: ValidationInfo) -> str:
         if info.data.get("app_env") == "production":
             if value == SAMPLE_SECRET_KEY:
-                raise ValueError("is still the sample's; make one: python -c 'import secrets; print(secrets.token_hex(32))'")
+                raise ValueError(
+                    "is still the sample's; make one: python -c 'import secrets; print(secrets.token_hex(32))'"
+                )
             if len(value) < 32:
                 raise ValueError("is shorter than 32 characters")
         return value
@@ -127,7 +137,9 @@ class Settings(BaseSettings):
     @classmethod
     def _one_encryption(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("mail_use_tls"):
-            raise ValueError("and MAIL_USE_TLS exclude each other: TLS is STARTTLS (587), SSL is TLS from the start (465)")
+            raise ValueError(
+                "and MAIL_USE_TLS exclude each other: TLS is STARTTLS (587), SSL is TLS from the start (465)"
+            )
         return value
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cache, wraps
+from importlib import import_module
 from typing import Any, Protocol, cast
 
 import structlog
@@ -54,7 +55,7 @@ def job(*, urgent: bool = False) -> Callable[[Callable[..., None]], JobFunction]
                 function(*ids)
 
         run.urgent = urgent  # type: ignore[attr-defined]
-        return cast(JobFunction, run)
+        return cast("JobFunction", run)
 
     return decorate
 
@@ -179,7 +180,6 @@ def _application_context() -> Iterator[None]:
 
 @cache
 def application() -> Flask:
-    """This process' application: `worker.py` makes it before it forks, a plain `rq worker` at its first job."""
-    from app import create_app  # noqa: PLC0415  the application imports this module
-
-    return create_app()
+    """This process' application: `worker.py` loads it before it forks, a plain `rq worker` at its first job."""
+    # By name: the application knows this module, so this module must not know the application.
+    return cast("Flask", import_module("wsgi").app)

@@ -1,11 +1,10 @@
 """HTTP details that every view shares: pages and fragments, redirects, errors, HTMX, languages."""
 
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
-
-from datetime import datetime
 
 from flask import Flask, Response, current_app, flash, g, make_response, redirect, render_template, request, session
 from flask_babel import format_datetime, format_number, get_locale
@@ -169,4 +168,3 @@ def _error_response(status: HTTPStatus, text: str) -> Response:
         response = make_response(render_template("errors/error.html", code=status.value, text=text), status)
     response.vary.add("HX-Request")
     return response
-

@@ -22,7 +22,7 @@ WEB_STARTS_SECONDS = 60
 WORKERS = 2
 
 
-class NotPossible(RuntimeError):  # noqa: N818  named like the errors of app/errors.py
+class NotPossible(RuntimeError):
     """Golub can't be started here; the text says why and what to do, in one line."""
 
 
@@ -48,9 +48,7 @@ def run(settings: Settings, port: int) -> None:
     redis = own_redis(settings)
     with Supervisor(ROOT, os.environ | {"PYTHONUNBUFFERED": "1"}) as supervisor:
         if write_env_file(ENV_FILE):
-            supervisor.say(
-                "Wrote .env with a new SECRET_KEY: `flask …` in another terminal sees the same settings."
-            )
+            supervisor.say("Wrote .env with a new SECRET_KEY: `flask …` in another terminal sees the same settings.")
         if redis:
             supervisor.start(redis, ready=lambda: servers.redis_answers(settings.redis_url))
         if settings.inbox_enabled:
@@ -63,9 +61,7 @@ def run(settings: Settings, port: int) -> None:
         supervisor.start(Part("scheduler", python("scheduler.py")))
         answers = supervisor.wait_for(lambda: web_answers(port), WEB_STARTS_SECONDS)
         supervisor.show_table(table(supervisor, settings))
-        supervisor.say(
-            "Golub is up." if answers else "The web application does not answer: see its lines above."
-        )
+        supervisor.say("Golub is up." if answers else "The web application does not answer: see its lines above.")
         supervisor.say("Ctrl-C stops everything.")
         supervisor.watch()
 
@@ -86,9 +82,7 @@ def only_one(instance: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise NotPossible(
-                f"Golub runs already from {instance}: stop it first (Ctrl-C where it runs)."
-            ) from None
+            raise NotPossible(f"Golub runs already from {instance}: stop it first (Ctrl-C where it runs).") from None
         yield
 
 
@@ -130,9 +124,7 @@ def own_redis(settings: Settings) -> Part | None:
     if settings.redis_url != f"unix://{address}?db=0":
         if not servers.redis_answers(settings.redis_url):
             where = without_password(settings.redis_url)
-            raise NotPossible(
-                f"No Redis answers at {where}: start it, or unset REDIS_URL for one of our own."
-            )
+            raise NotPossible(f"No Redis answers at {where}: start it, or unset REDIS_URL for one of our own.")
         return None
     directory = settings.instance_path / "redis"
     for folder in (directory, address.parent):

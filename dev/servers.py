@@ -27,7 +27,7 @@ LOG_LINES_SHOWN = 15
 POSTGRES_ACCOUNTS = ("postgres", "nobody")  # PostgreSQL refuses to run as root
 
 
-class MissingServer(RuntimeError):  # noqa: N818  named like the errors of app/errors.py
+class MissingServer(RuntimeError):
     """A server program is not on this machine; the text says what to install."""
 
     def __init__(self, what: str, install: str) -> None:
@@ -35,7 +35,7 @@ class MissingServer(RuntimeError):  # noqa: N818  named like the errors of app/e
         self.install = install
 
 
-class ServerFailed(RuntimeError):  # noqa: N818
+class ServerFailed(RuntimeError):
     """A server did not start; the text ends with the last lines of its log."""
 
 

@@ -28,11 +28,11 @@ IMPATIENT_AFTER_SECONDS = 1.0  # `timeout` and some process managers send one si
 OWN_NAME = "golub"
 
 
-class Stopping(Exception):  # noqa: N818  no error: somebody asked us to end
+class Stopping(Exception):
     """Leaves the `with` block of a supervisor, which ends its parts and swallows this."""
 
 
-class StepFailed(RuntimeError):  # noqa: N818
+class StepFailed(RuntimeError):
     """A step that the rest depends on went wrong; its output has been shown."""
 
 
@@ -120,9 +120,7 @@ class Supervisor:
     def show_table(self, rows: Sequence[Sequence[str]]) -> None:
         """Show rows in aligned columns, without a prefix, so that they stand out."""
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
-        ]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         self._print("\n" + "\n".join(f"  {line.rstrip()}" for line in lines) + "\n")
 
     def start(self, part: Part, ready: Callable[[], bool] | None = None, seconds: float = 30) -> None:
@@ -250,9 +248,7 @@ class Supervisor:
     def _plan_restart(self, child: _Child) -> None:
         steady = time.monotonic() - child.started_at >= STEADY_SECONDS
         child.delay = (
-            self._first_delay_seconds
-            if steady or not child.delay
-            else min(child.delay * 2, LONGEST_DELAY_SECONDS)
+            self._first_delay_seconds if steady or not child.delay else min(child.delay * 2, LONGEST_DELAY_SECONDS)
         )
         child.restart_at = time.monotonic() + child.delay
         end = tied.describe_end(child.exit_code)

@@ -249,9 +249,7 @@ def _children() -> list[int]:
 
 def _main(arguments: list[str]) -> int:
     grace_seconds, end_signal, account, *command = arguments
-    return _guard(
-        float(grace_seconds), signal.Signals[end_signal], None if account == "-" else account, command
-    )
+    return _guard(float(grace_seconds), signal.Signals[end_signal], None if account == "-" else account, command)
 
 
 if __name__ == "__main__":

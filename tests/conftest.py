@@ -100,9 +100,7 @@ def smtp(smtp_server: RecordingSmtp) -> RecordingSmtp:
 
 
 @pytest.fixture(scope="session")
-def settings(
-    folder: Path, new_database: Callable[[str], str], redis_url: str, smtp_server: RecordingSmtp
-) -> Settings:
+def settings(folder: Path, new_database: Callable[[str], str], redis_url: str, smtp_server: RecordingSmtp) -> Settings:
     return Settings(
         _env_file=None,
         app_env="test",

@@ -25,7 +25,7 @@ class Received:
 
     @property
     def message(self) -> EmailMessage:
-        return cast(EmailMessage, message_from_bytes(self.content, policy=default))
+        return cast("EmailMessage", message_from_bytes(self.content, policy=default))
 
 
 class RecordingSmtp:
@@ -74,7 +74,7 @@ class RecordingSmtp:
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        letter = Received(envelope.mail_from or "", list(envelope.rcpt_tos), cast(bytes, envelope.content))
+        letter = Received(envelope.mail_from or "", list(envelope.rcpt_tos), cast("bytes", envelope.content))
         answer = self.answer_data(letter)
         if answer.startswith("2"):
             self.letters.append(letter)

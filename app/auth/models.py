@@ -95,6 +95,4 @@ class Letter(Base):
 
     user: Mapped[User] = relationship()
 
-    __table_args__ = (
-        partial_index("ix_letter_waiting", "not_before", where="sent_at IS NULL AND gave_up_at IS NULL"),
-    )
+    __table_args__ = (partial_index("ix_letter_waiting", "not_before", where="sent_at IS NULL AND gave_up_at IS NULL"),)

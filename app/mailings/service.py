@@ -1,0 +1,213 @@
+"""What an owner, the staff and the clock do with mailings."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask import current_app
+from flask_babel import gettext as _
+from sqlalchemy import Select, select
+
+from app import clock
+from app.auth.models import User
+from app.clients import segments
+from app.clients.models import Client, Segment
+from app.clients.queries import active_clients
+from app.delivery import service as delivery
+from app.delivery.models import Run, RunStatus
+from app.errors import NotFound, RuleBroken
+from app.extensions import db
+from app.mailings import dispatch
+from app.mailings.models import Audience, Mailing, MailingStatus, Period, mailing_client
+from app.mailings.status import settle
+from app.messages import queries as messages
+from app.messages.models import Message
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What an owner says of a mailing. `end_at` is exclusive; `segment_id` and `client_ids` go with their audience."""
+
+    name: str
+    message_id: int
+    audience: Audience
+    segment_id: int | None
+    client_ids: tuple[int, ...]
+    start_at: datetime
+    end_at: datetime | None
+    period: Period
+    timezone: str
+
+
+def create(owner: User, draft: Draft) -> Mailing:
+    """A new mailing. Inside its window it is due at once, before it at its start.
+
+    Raises:
+        RuleBroken: when it could never run.
+        NotFound: for a message, segment or client that is not the owner's.
+    """
+    mailing = Mailing(owner_id=owner.id, owner=owner)
+    _fill(mailing, draft)
+    db.session.add(mailing)
+    _plan_first_run(mailing)
+    db.session.flush()
+    return mailing
+
+
+def edit(mailing: Mailing, draft: Draft) -> None:
+    """Change a mailing that is not being sent. It keeps its next run unless its schedule changes.
+
+    Raises:
+        RuleBroken, NotFound: as for `create`, and while a run is unfinished.
+    """
+    _refuse_while_sending(mailing)
+    before = _window(mailing)
+    _fill(mailing, draft)
+    if _window(mailing) != before:
+        _plan_first_run(mailing)
+    settle([mailing.id])
+
+
+def start_now(mailing: Mailing) -> Run:
+    """Begin a run at once, beside the schedule; a one-off mailing that has not begun is brought forward.
+
+    Raises:
+        RuleBroken: when it is paused, disabled, over, or being sent.
+    """
+    _refuse_while_sending(mailing)
+    if mailing.disabled_at is not None:
+        raise RuleBroken(_("A manager has disabled this mailing."))
+    if mailing.paused_at is not None:
+        raise RuleBroken(_("This mailing is paused. Resume it first."))
+    if mailing.end_at is not None and mailing.end_at <= clock.now():
+        raise RuleBroken(_("The end of this mailing is over. Give it a new end first."))
+    db.session.flush()
+    run = dispatch.begin_by_hand(mailing, _sender())
+    if mailing.period is Period.ONCE:
+        mailing.next_run_at = None
+    mailing.status = MailingStatus.RUNNING
+    return run
+
+
+def pause(mailing: Mailing) -> None:
+    """Send nothing more from the next claim on, until it is resumed.
+
+    Raises:
+        RuleBroken: when there is nothing to pause.
+    """
+    if mailing.paused_at is not None:
+        raise RuleBroken(_("This mailing is paused already."))
+    if mailing.status is MailingStatus.COMPLETED:
+        raise RuleBroken(_("This mailing is completed: there is nothing to pause."))
+    mailing.paused_at = clock.now()
+    hold_runs(mailing)
+    settle([mailing.id])
+
+
+def resume(mailing: Mailing) -> None:
+    """Go on where the pause began. Occurrences missed meanwhile collapse into one.
+
+    Raises:
+        RuleBroken: when it is not paused.
+    """
+    if mailing.paused_at is None:
+        raise RuleBroken(_("This mailing is not paused."))
+    mailing.paused_at = None
+    hold_runs(mailing)
+    settle([mailing.id])
+
+
+def delete(mailing: Mailing) -> None:
+    """Take a mailing away. What waits is skipped from now on; the ledger of what was sent stays."""
+    mailing.deleted_at = clock.now()
+    mailing.next_run_at = None
+    for run in db.session.scalars(_unfinished_runs(mailing)).all():
+        delivery.cancel(run)
+    settle([mailing.id])
+
+
+def hold_runs(mailing: Mailing) -> None:
+    """Have the mailing's unfinished runs stop or go on, as its state and its owner's say. In the same transaction."""
+    db.session.flush()
+    held = mailing.paused_at is not None or mailing.disabled_at is not None or mailing.owner.blocked_at is not None
+    delivery.hold(mailing.id, held=held)
+
+
+def audience_of(mailing: Mailing) -> Select[tuple[Client]]:
+    """The clients that a run of this mailing would go to now: active ones only."""
+    match mailing.audience:
+        case Audience.SEGMENT if mailing.segment is not None:
+            return segments.audience(mailing.segment)
+        case Audience.CHOSEN:
+            chosen = select(mailing_client.c.client_id).where(mailing_client.c.mailing_id == mailing.id)
+            return active_clients(mailing.owner_id).where(Client.id.in_(chosen))
+        case _:
+            return active_clients(mailing.owner_id)
+
+
+def _fill(mailing: Mailing, draft: Draft) -> None:
+    if draft.end_at is not None and draft.end_at <= draft.start_at:
+        raise RuleBroken(_("The end must come after the start."))
+    mailing.name = draft.name
+    mailing.message = _usable_message(mailing.owner, draft.message_id)
+    mailing.audience = draft.audience
+    mailing.segment = _own_segment(mailing.owner_id, draft) if draft.audience is Audience.SEGMENT else None
+    mailing.chosen_clients = _own_clients(mailing.owner_id, draft) if draft.audience is Audience.CHOSEN else []
+    mailing.start_at, mailing.end_at = draft.start_at, draft.end_at
+    mailing.period, mailing.timezone = draft.period, draft.timezone
+
+
+def _plan_first_run(mailing: Mailing) -> None:
+    """Inside its window a mailing that has never run is due at once; one that has, at its next occurrence."""
+    now = clock.now()
+    if mailing.end_at is not None and mailing.end_at <= now:
+        raise RuleBroken(_("The end is over already, so this mailing would never run."))
+    if mailing.start_at > now or not _has_run(mailing):
+        mailing.next_run_at = mailing.start_at
+    else:
+        mailing.next_run_at = dispatch.next_run_after(mailing, now)
+
+
+def _has_run(mailing: Mailing) -> bool:
+    if mailing.id is None:
+        return False
+    return db.session.scalar(select(Run.id).where(Run.mailing_id == mailing.id).limit(1)) is not None
+
+
+def _window(mailing: Mailing) -> tuple[datetime, datetime | None, Period, str]:
+    return mailing.start_at, mailing.end_at, mailing.period, mailing.timezone
+
+
+def _usable_message(owner: User, message_id: int) -> Message:
+    message = db.session.scalar(messages.usable_by(owner).where(Message.id == message_id))
+    if message is None:
+        raise NotFound(_("There is no such message."))
+    return message
+
+
+def _own_segment(owner_id: int, draft: Draft) -> Segment:
+    own = select(Segment).where(Segment.owner_id == owner_id, Segment.id == draft.segment_id)
+    segment = db.session.scalar(own)
+    if segment is None:
+        raise NotFound(_("There is no such segment."))
+    return segment
+
+
+def _own_clients(owner_id: int, draft: Draft) -> list[Client]:
+    own = select(Client).where(Client.owner_id == owner_id, Client.id.in_(draft.client_ids))
+    chosen = list(db.session.scalars(own))
+    if len(chosen) != len(set(draft.client_ids)):
+        raise NotFound(_("One of the chosen clients is not in your address book."))
+    return chosen
+
+
+def _refuse_while_sending(mailing: Mailing) -> None:
+    if db.session.scalar(_unfinished_runs(mailing).limit(1)) is not None:
+        raise RuleBroken(_("This mailing is being sent. Wait until that is done, or pause it."))
+
+
+def _unfinished_runs(mailing: Mailing) -> Select[tuple[Run]]:
+    return select(Run).where(Run.mailing_id == mailing.id, Run.status != RunStatus.DONE)
+
+
+def _sender() -> str:
+    return str(current_app.config["SETTINGS"].mail_default_sender)

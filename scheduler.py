@@ -1,0 +1,84 @@
+"""The rq-scheduler process: `python scheduler.py`. Moves alarms and periodic jobs into the queue when they are due.
+
+Several at once are harmless, and so is none for a while: what is due stands in the database.
+"""
+
+import os
+import signal
+import sys
+import time
+from types import FrameType
+
+import structlog
+from redis import Redis, RedisError
+from rq_scheduler import Scheduler
+
+from app.mailings.jobs import SWEEP_EVERY, sweep
+from app.queue import QUEUE_NAME, application, register_periodic
+
+log = structlog.get_logger("scheduler")
+
+
+class PatientScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no types
+    """rq-scheduler's own ends when Redis restarts, and forgets its periodic jobs when Redis is flushed."""
+
+    def __init__(self, connection: Redis) -> None:
+        super().__init__(QUEUE_NAME, connection=connection, interval=1)
+        self._is_away = False
+
+    def run(self, burst: bool = False) -> None:
+        """One pass right after every whole second: alarms are set to whole seconds, so none waits for its pass."""
+        self._install_signal_handlers()
+        try:
+            while True:
+                self._pass()
+                if burst:
+                    return
+                time.sleep(1 - time.time() % 1)
+        finally:
+            self._leave()
+
+    def _pass(self) -> None:
+        try:
+            self.connection.hset(self.key, "birth", time.time())
+            self.heartbeat()
+            register_periodic(self, sweep, SWEEP_EVERY)
+            if self.acquire_lock():
+                try:
+                    self.enqueue_jobs()
+                finally:
+                    self.remove_lock()
+        except RedisError as error:
+            if not self._is_away:  # once, not once a second
+                log.error("redis.away", error=str(error), help="waiting for it to come back")
+            self._is_away = True
+        else:
+            if self._is_away:
+                log.info("redis.back")
+            self._is_away = False
+
+    def _leave(self) -> None:
+        try:
+            self.register_death()
+        except RedisError:
+            log.warning("redis.away", help="could not say good-bye; the heartbeat will run out by itself")
+
+    def _install_signal_handlers(self) -> None:
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            sys.exit(0)
+
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
+
+
+def main() -> None:
+    # rq-scheduler calculates with naive local time here and there.
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    redis = Redis.from_url(application().config["SETTINGS"].redis_url, socket_connect_timeout=2, socket_timeout=10)
+    log.info("scheduler.started", sweep_every_seconds=int(SWEEP_EVERY.total_seconds()))
+    PatientScheduler(redis).run()
+
+
+if __name__ == "__main__":
+    main()
