@@ -1,7 +1,7 @@
 """The letters that the local inbox took, one file each: `<time_ns>-<random>.eml`, so that names sort by time.
 
-The first line of a file is a header of our own with what the server was told; the letter follows, byte for byte.
-So any mail program opens the file, and a listing reads no more than one line of it.
+The first line of a file is a header of our own with what the server was told; the bytes of the letter follow.
+So any mail program opens the file, and a listing reads one line of it.
 """
 
 import json
@@ -129,9 +129,9 @@ def _letter(letter_id: str, first_line: bytes) -> Letter | None:
         envelope = json.loads(first_line.removeprefix(ENVELOPE))
         return Letter(
             id=letter_id,
-            sender=printable(envelope["from"]),
-            recipients=[printable(address) for address in envelope["to"]],
-            subject=printable(envelope["subject"]),
+            sender=printable(str(envelope["from"])),
+            recipients=[printable(str(address)) for address in envelope["to"]],
+            subject=printable(str(envelope["subject"])),
             size=int(envelope["size"]),
         )
     except (ValueError, KeyError, TypeError):

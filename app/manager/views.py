@@ -1,3 +1,79 @@
-from flask import Blueprint
+"""The staff's dashboard: what there is, whose it is, and how the engine does."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Blueprint, Response, request
+from flask_babel import pgettext
+from redis import RedisError
+
+from app import queue, web
+from app.auth.access import staff_required
+from app.auth.models import Role, User
+from app.mailings.models import Mailing
+from app.mailings.words import state_of_mailing
+from app.manager import queries
+from app.paging import paginate
 
 blueprint = Blueprint("manager", __name__, url_prefix="/manager")
+
+NEWEST_ON_DASHBOARD = 10
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the sending engine does; None when Redis does not answer."""
+
+    queued: int | None = None
+    workers: int | None = None
+
+
+@blueprint.get("/")
+@staff_required
+def dashboard() -> Response:
+    newest = paginate(queries.all_mailings(), Mailing.id, descending=True, size=NEWEST_ON_DASHBOARD)
+    return web.render(
+        "manager/dashboard.html",
+        block="figures",
+        figures=queries.figures(),
+        engine=_engine(),
+        mailings=newest,
+        state_of_mailing=state_of_mailing,
+    )
+
+
+@blueprint.get("/mailings")
+@staff_required
+def list_mailings() -> Response:
+    mailings = paginate(queries.all_mailings(), Mailing.id, cursor=request.args.get("cursor"), descending=True)
+    return web.render("manager/mailings.html", block="rows", mailings=mailings, state_of_mailing=state_of_mailing)
+
+
+@blueprint.get("/users")
+@staff_required
+def list_users() -> Response:
+    users = paginate(queries.all_users(), User.id, cursor=request.args.get("cursor"), descending=True)
+    return web.render("manager/users.html", block="rows", users=users, role_names=_role_names())
+
+
+def _engine() -> Engine:
+    try:
+        return Engine(queue.queue_depth(), _workers_alive())
+    except RedisError:
+        return Engine()
+
+
+def _workers_alive() -> int:
+    """Workers whose heartbeat has not run out: RQ keeps their keys in a set, and each key as long as it beats."""
+    redis = queue.connection()
+    keys = cast("set[bytes]", redis.smembers("rq:workers"))
+    return redis.exists(*keys) if keys else 0
+
+
+def _role_names() -> dict[Role, str]:
+    return {
+        Role.USER: pgettext("role", "User"),
+        Role.MANAGER: pgettext("role", "Manager"),
+        Role.EDITOR: pgettext("role", "Content manager"),
+        Role.ADMIN: pgettext("role", "Administrator"),
+    }

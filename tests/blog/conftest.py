@@ -1,0 +1,28 @@
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from app import clock
+from app.blog.models import Post
+from app.extensions import db
+
+
+@pytest.fixture
+def write_post(app: Flask) -> Callable[..., None]:
+    """A function that stores an article, published an hour ago unless told otherwise."""
+
+    def write(slug: str, **fields: Any) -> None:
+        fields = {
+            "title": f"About {slug}",
+            "summary": f"All on {slug}",
+            "html": f"<p>Words on {slug}</p>",
+            "published_at": clock.now() - timedelta(hours=1),
+        } | fields
+        with app.app_context():
+            db.session.add(Post(slug=slug, **fields))
+            db.session.commit()
+
+    return write
