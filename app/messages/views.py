@@ -1,5 +1,204 @@
-from flask import Blueprint
+"""Messages: one's own, and the common library."""
 
-import app.messages.models
+from typing import Any
+
+from flask import Blueprint, Response, flash, make_response, render_template, request, url_for
+from flask_babel import gettext as _
+
+from app import web
+from app.auth.access import login_required, owner_required, signed_in
+from app.auth.models import User
+from app.errors import NotAllowed, NotFound
+from app.extensions import db
+from app.messages import content, queries, service
+from app.messages.forms import MessageForm
+from app.messages.models import Message
+from app.paging import paginate
+
+# Two bodies of 500 kB, in Cyrillic, each byte of which a browser writes as %D0.
+LARGEST_FORM_BYTES = 4 * 1024 * 1024
+MOST_NAMED = 8  # of what was left out of a letter
+# A letter may do nothing but be looked at. Its pictures stand on other hosts, which shall not learn who looks.
+PREVIEW_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
+ONE = "/<int(max=2147483647):message_id>"  # no id is larger than its column
 
 blueprint = Blueprint("messages", __name__, url_prefix="/messages")
+
+
+@blueprint.url_value_preprocessor
+def _take_large_forms(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
+    """Flask takes 500 kB. This runs before anything, the check of the CSRF token too, has read the form."""
+    request.max_form_memory_size = LARGEST_FORM_BYTES
+
+
+# ── Looking ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@blueprint.get("/")
+@login_required
+def list_messages() -> Response:
+    user = _reader()
+    # Whoever owns nothing has the library alone.
+    shared = request.args.get("shared") == "1" or not user.owns_things
+    search = request.args.get("q", "").strip()
+    query = queries.matching(queries.library() if shared else queries.visible_to(user), search)
+    page = paginate(queries.for_list(query), Message.id, cursor=request.args.get("after"), descending=True)
+    return web.render(
+        "messages/list.html",
+        block="rows",
+        page=page,
+        shared=shared,
+        search=search,
+        user=user,
+        author_of=_author_of,
+    )
+
+
+@blueprint.get(ONE)
+@login_required
+def show_message(message_id: int) -> Response:
+    user = _reader()
+    message = _readable(message_id, user)
+    return web.render(
+        "messages/show.html",
+        message=message,
+        text=content.text_part(message),
+        is_own=user.owns_things and message.owner_id == user.id,
+        user=user,
+        author_of=_author_of,
+    )
+
+
+@blueprint.get(f"{ONE}/preview")
+@login_required
+def preview_message(message_id: int) -> Response:
+    """The letter alone, for the sandboxed frame."""
+    message = _readable(message_id, _reader())
+    html = content.sanitise(message.html)  # once more: rows may be older than the rules
+    response = make_response(render_template("messages/preview.html", message=message, html=html))
+    response.headers["Content-Security-Policy"] = PREVIEW_POLICY
+    return response
+
+
+def _reader() -> User:
+    """Whoever is logged in, if they may see messages at all."""
+    user = signed_in()
+    if not (user.owns_things or user.is_staff):
+        raise NotAllowed(_("Your account has no access to this area."))
+    return user
+
+
+def _author_of(message: Message) -> str:
+    """The author's name, or just enough of the address to tell two apart: the library is everybody's."""
+    if message.owner.name:
+        return message.owner.name
+    local, _at, domain = message.owner.email.rpartition("@")
+    return f"{local[:1]}…@{domain}"
+
+
+# ── Writing ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@blueprint.route("/new", methods=["GET", "POST"])
+@owner_required
+def create_message() -> Response:
+    form = MessageForm()
+    if not form.validate_on_submit():
+        return _form_page(form, None)
+    message = service.create(signed_in(), form.parsed())
+    db.session.commit()
+    flash(_("The message is saved."), "success")
+    _say_what_was_left_out(form)
+    return _show(message)
+
+
+@blueprint.route(f"{ONE}/edit", methods=["GET", "POST"])
+@owner_required
+def edit_message(message_id: int) -> Response:
+    message = _own(message_id)
+    form = MessageForm(obj=message)
+    if not form.validate_on_submit():
+        return _form_page(form, message)
+    service.edit(message, form.parsed())
+    db.session.commit()
+    flash(_("The message is saved."), "success")
+    _say_what_was_left_out(form)
+    return _show(message)
+
+
+@blueprint.post(f"{ONE}/delete")
+@owner_required
+def delete_message(message_id: int) -> Response:
+    service.delete(_own(message_id))
+    db.session.commit()
+    flash(_("The message is deleted."), "success")
+    return web.redirect_to(url_for("messages.list_messages"))
+
+
+@blueprint.post(f"{ONE}/copy")
+@owner_required
+def copy_message(message_id: int) -> Response:
+    user = signed_in()
+    copy = service.copy(_readable(message_id, user), user)
+    db.session.commit()
+    flash(_("This is your own copy now."), "success")
+    return web.redirect_to(url_for("messages.edit_message", message_id=copy.id))
+
+
+@blueprint.post(f"{ONE}/share")
+@owner_required
+def share_message(message_id: int) -> Response:
+    message = _own(message_id)
+    service.set_shared(message, True)
+    db.session.commit()
+    flash(_("Everybody finds this message in the common library now."), "success")
+    return _show(message)
+
+
+@blueprint.post(f"{ONE}/unshare")
+@owner_required
+def unshare_message(message_id: int) -> Response:
+    message = _own(message_id)
+    service.set_shared(message, False)
+    db.session.commit()
+    flash(_("The message is yours alone again."), "success")
+    return _show(message)
+
+
+def _form_page(form: MessageForm, message: Message | None) -> Response:
+    return web.render(
+        "messages/form.html",
+        block="form",
+        status=422 if form.errors else 200,
+        form=form,
+        message=message,
+    )
+
+
+def _show(message: Message) -> Response:
+    return web.redirect_to(url_for("messages.show_message", message_id=message.id))
+
+
+def _say_what_was_left_out(form: MessageForm) -> None:
+    removed = content.removed_from(form.html.data or "")
+    if removed:
+        named = ", ".join(removed[:MOST_NAMED]) + (" …" if len(removed) > MOST_NAMED else "")
+        flash(_("A letter can't hold everything. We left out: %(what)s", what=named), "warning")
+
+
+# ── Loading ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _own(message_id: int) -> Message:
+    message = db.session.scalar(queries.visible_to(signed_in()).where(Message.id == message_id))
+    return _found(message)
+
+
+def _readable(message_id: int, user: User) -> Message:
+    return _found(db.session.scalar(queries.usable_by(user).where(Message.id == message_id)))
+
+
+def _found(message: Message | None) -> Message:
+    if message is None:
+        raise NotFound(_("There is no such message."))
+    return message

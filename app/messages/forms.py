@@ -1,0 +1,42 @@
+"""The form of a message."""
+
+from collections.abc import Callable
+
+from flask_babel import lazy_gettext as _l
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, Field, StringField, TextAreaField, ValidationError
+from wtforms.validators import DataRequired
+
+from app.messages import content
+from app.messages.service import MessageData
+
+
+class MessageForm(FlaskForm):
+    subject = StringField(_l("Subject"), [DataRequired(_l("Write a subject."))])
+    html = TextAreaField(_l("Letter (HTML)"), [DataRequired(_l("Write the letter."))])
+    text = TextAreaField(_l("Text part"))
+    is_shared = BooleanField(_l("Share it in the common library"))
+
+    def validate_subject(self, field: Field) -> None:
+        _check(field, content.parse_subject)
+
+    def validate_html(self, field: Field) -> None:
+        _check(field, content.parse_html)
+
+    def validate_text(self, field: Field) -> None:
+        _check(field, content.parse_text)
+
+    def parsed(self) -> MessageData:
+        return MessageData(
+            subject=self.subject.data or "",
+            html=self.html.data or "",
+            text=self.text.data or "",
+            is_shared=bool(self.is_shared.data),
+        )
+
+
+def _check(field: Field, parse: Callable[[str], str]) -> None:
+    try:
+        parse(field.data or "")
+    except content.BadContent as error:
+        raise ValidationError(str(error)) from None
