@@ -19,9 +19,20 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis import Redis
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_SECRET_KEY = "change-me-to-a-long-random-text"  # noqa: S105  what .env.sample says: refused in production
+OF_MAIL_SERVER = {
+    "mail_server",
+    "mail_port",
+    "mail_username",
+    "mail_password",
+    "mail_use_tls",
+    "mail_use_ssl",
+}  # these mean nothing to the local inbox
 LONGEST_SOCKET_PATH = 100  # bytes; a unix socket's address holds 108 with its end
 
 
@@ -37,29 +48,47 @@ def _time_zone(name: str) -> str:
 
 def _sender(address: str) -> str:
     try:
-        return validate_email(address, check_deliverability=False).normalized
+        return validate_email(address, check_deliverability=False, test_environment=True).normalized
     except EmailNotValidError as error:
         raise ValueError(f"is no e-mail address: {error}") from None
 
 
 def _base_url(url: str) -> str:
-    return str(TypeAdapter(HttpUrl).validate_python(url)).rstrip("/")
+    try:
+        parsed = TypeAdapter(HttpUrl).validate_python(url)
+    except ValidationError:
+        raise ValueError("is no address such as https://golub.example.com") from None
+    if parsed.username or parsed.query is not None or parsed.fragment is not None:
+        raise ValueError("must be a plain address: no account, no ?, no #")
+    return str(parsed).rstrip("/")
 
 
 def _database_url(url: str) -> str:
     """SQLAlchemy wants the driver named; hosting providers write postgres://."""
     for prefix in ("postgres://", "postgresql://"):
         if url.startswith(prefix):
-            return "postgresql+psycopg2://" + url.removeprefix(prefix)
+            url = "postgresql+psycopg2://" + url.removeprefix(prefix)
     if not url.startswith(("sqlite://", "postgresql+psycopg2://")):
         raise ValueError("must begin with sqlite:// or postgresql://")
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):  # their texts may show the password
+        raise ValueError("can't be read; it looks like postgresql://user:password@host:5432/name") from None
     return url
 
 
 def _redis_url(url: str) -> str:
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must begin with redis://, rediss:// or unix://")
+    try:
+        Redis.from_url(url).close()  # it connects at the first command only
+    except ValueError:
+        raise ValueError("can't be read; it looks like redis://:password@host:6379/0") from None
     return url
+
+
+def _absolute(path: Path) -> Path:
+    return ROOT / path
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -71,7 +100,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore")
 
     app_env: Literal["production", "development", "test"] = "production"
-    instance_path: Path = ROOT / "instance"
+    instance_path: Annotated[Path, AfterValidator(_absolute)] = ROOT / "instance"
 
     secret_key: str
     database_url: Annotated[str, AfterValidator(_database_url)]
@@ -104,10 +133,8 @@ class Settings(BaseSettings):
     def _fill_development(cls, given: dict[str, Any]) -> dict[str, Any]:
         """In development everything has a default, and without a mail server letters go to the local inbox."""
         if given.get("app_env", "production") != "development":
-            if given.get("inbox_enabled"):
-                raise ValueError("INBOX_ENABLED: the inbox shows everyone's letters; it is for development only")
             return given
-        instance = Path(given.get("instance_path", ROOT / "instance"))
+        instance = ROOT / given.get("instance_path", "instance")
         inbox_port = given.get("inbox_port", 5025)
         defaults: dict[str, Any] = {
             "secret_key": SAMPLE_SECRET_KEY,
@@ -118,7 +145,7 @@ class Settings(BaseSettings):
         }
         if not given.get("mail_server"):
             defaults |= {"mail_server": "127.0.0.1", "mail_port": inbox_port, "inbox_enabled": True}
-            given = {key: value for key, value in given.items() if key not in ("mail_server", "mail_port")}
+            given = {key: value for key, value in given.items() if key not in OF_MAIL_SERVER}
         return defaults | given
 
     @field_validator("secret_key")
@@ -126,20 +153,23 @@ class Settings(BaseSettings):
     def _secret_enough(cls, value: str, info: ValidationInfo) -> str:
         if info.data.get("app_env") == "production":
             if value == SAMPLE_SECRET_KEY:
-                raise ValueError(
-                    "is still the sample's; make one: python -c 'import secrets; print(secrets.token_hex(32))'"
-                )
+                raise ValueError("is still the sample's; make one with: openssl rand -hex 32")
             if len(value) < 32:
                 raise ValueError("is shorter than 32 characters")
+        return value
+
+    @field_validator("inbox_enabled")
+    @classmethod
+    def _inbox_in_development(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("app_env") != "development":
+            raise ValueError("shows everyone's letters: it is for development only")
         return value
 
     @field_validator("mail_use_ssl")
     @classmethod
     def _one_encryption(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("mail_use_tls"):
-            raise ValueError(
-                "and MAIL_USE_TLS exclude each other: TLS is STARTTLS (587), SSL is TLS from the start (465)"
-            )
+            raise ValueError("and MAIL_USE_TLS exclude each other: TLS means STARTTLS, SSL means TLS from the start")
         return value
 
     @property
@@ -208,5 +238,5 @@ def _explain(problem: Any) -> str:
     name = "_".join(str(part) for part in problem["loc"][:1]).upper()
     if problem["type"] == "missing":
         return f"{name} is not set"
-    text = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{name} {text[:1].lower()}{text[1:]}" if name else text
+    text = str(problem["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{name} {text}" if name else text
