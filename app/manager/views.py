@@ -1,7 +1,6 @@
 """The staff's dashboard: what there is, whose it is, and how the engine does."""
 
 from dataclasses import dataclass
-from typing import cast
 
 from flask import Blueprint, Response, request
 from flask_babel import pgettext
@@ -58,16 +57,9 @@ def list_users() -> Response:
 
 def _engine() -> Engine:
     try:
-        return Engine(queue.queue_depth(), _workers_alive())
+        return Engine(queue.queue_depth(), queue.workers_alive())
     except RedisError:
         return Engine()
-
-
-def _workers_alive() -> int:
-    """Workers whose heartbeat has not run out: RQ keeps their keys in a set, and each key as long as it beats."""
-    redis = queue.connection()
-    keys = cast("set[bytes]", redis.smembers("rq:workers"))
-    return redis.exists(*keys) if keys else 0
 
 
 def _role_names() -> dict[Role, str]:

@@ -7,6 +7,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from rq import Queue, SimpleWorker
 
 from app import clock, queue
 from app.auth.models import User
@@ -88,10 +89,10 @@ def test_the_queue_and_the_workers_are_counted(app: Flask, manager_client: Flask
     assert "No worker is alive" in page
     with app.app_context():
         redis = queue.connection()
-        # As RQ keeps them: one that beats, and one whose heartbeat has run out.
-        redis.sadd("rq:workers", "rq:worker:alive", "rq:worker:dead")
-        redis.hset("rq:worker:alive", "queues", queue.QUEUE_NAME)
+        SimpleWorker([queue.QUEUE_NAME], connection=redis).register_birth()
+        Queue(queue.QUEUE_NAME, connection=redis).enqueue(print)
     page = manager_client.get("/manager/").text
+    assert figure(page, "Jobs in the queue") == 1
     assert figure(page, "Workers alive") == 1
     assert "No worker is alive" not in page
 
