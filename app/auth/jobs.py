@@ -3,6 +3,7 @@
 from smtplib import SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
 import structlog
+from flask_mail import BadHeaderError
 
 from app.auth import letters, service
 from app.extensions import db, mail
@@ -26,9 +27,9 @@ def send_letter(letter_id: int) -> None:
     except (OSError, SMTPException) as error:
         service.letter_failed(letter, _words(error), for_good=_is_refused(error))
         log.warning("letter.failed", letter=letter_id, kind=kind, attempt=attempt, error=type(error).__name__)
-    except ValueError as error:
+    except (ValueError, BadHeaderError) as error:
         # No header or address can be made of it, today or ever.
-        service.letter_failed(letter, str(error), for_good=True)
+        service.letter_failed(letter, _words(error), for_good=True)
         log.exception("letter.impossible", letter=letter_id, kind=kind)
     else:
         service.letter_sent(letter)
@@ -38,7 +39,9 @@ def send_letter(letter_id: int) -> None:
 
 def send_due_letters() -> None:
     """Enqueue what is due, again if need be: for the sweep."""
-    enqueue_many((send_letter, (letter_id,)) for letter_id in service.letters_waiting())
+    waiting = service.letters_waiting()
+    db.session.commit()  # an open transaction would keep everybody else from writing into SQLite
+    enqueue_many((send_letter, (letter_id,)) for letter_id in waiting)
 
 
 def _is_refused(error: Exception) -> bool:

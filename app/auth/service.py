@@ -43,9 +43,7 @@ class AlreadyVerified(RuleBroken):
 # ── The way in ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def register(
-    email: str, password: str, name: str = "", timezone: str = "", locale: str | None = None
-) -> Letter:
+def register(email: str, password: str, name: str = "", timezone: str = "", locale: str | None = None) -> Letter:
     """Make an account that waits for its address to be confirmed, and the letter that asks for it.
 
     Whoever has the address already gets a letter that says so. While nobody has confirmed it, the newest

@@ -128,9 +128,7 @@ def login() -> Response:
             _begin_session(user, remember=form.remember.data)
             return web.redirect_to(next_page or _home())
     status = _status_of(form)
-    return web.render(
-        "auth/login.html", block="form", status=status, form=form, next=next_page, unverified=unverified
-    )
+    return web.render("auth/login.html", block="form", status=status, form=form, next=next_page, unverified=unverified)
 
 
 @blueprint.post("/logout")

@@ -1,0 +1,21 @@
+"""What a reader does with a letter: look for the link, and click on it."""
+
+import re
+from email.message import EmailMessage
+
+from tests.smtp import Received, RecordingSmtp
+
+LINK = re.compile(r"http://golub\.test(/auth/verify/[\w.-]+)")
+
+
+def text_of(letter: Received, kind: str = "plain") -> str:
+    part = letter.message.get_body((kind,))
+    assert isinstance(part, EmailMessage)
+    return str(part.get_content())
+
+
+def verify_link(smtp: RecordingSmtp, address: str) -> str:
+    """The path in the newest letter to this address."""
+    found = LINK.search(text_of(smtp.to(address)[-1]))
+    assert found
+    return found[1]
