@@ -14,7 +14,7 @@ def one_line(text: str | None) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text or "").split())
 
 
-class AddressForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
+class AddressForm(FlaskForm):
     """An e-mail address that a letter can be sent to."""
 
     email = StringField(_l("E-mail"))
@@ -43,7 +43,7 @@ class RegisterForm(AddressForm):
     timezone = HiddenField()
 
 
-class LoginForm(FlaskForm):  # type: ignore[misc]
+class LoginForm(FlaskForm):
     email = StringField(_l("E-mail"), [DataRequired(_l("Write your e-mail address."))])
     password = PasswordField(
         _l("Password"),

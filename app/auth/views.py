@@ -4,7 +4,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, current_app, flash, request, session, url_for
+from flask import Blueprint, Response, flash, request, session, url_for
 from flask.sansio.blueprints import BlueprintSetupState
 from flask_babel import gettext as _
 from flask_login import current_user, login_user, logout_user
@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app import web
 from app.auth import jobs, service
+from app.auth.access import signed_in
 from app.auth.forms import AddressForm, LoginForm, RegisterForm
 from app.auth.models import Letter, User
 from app.extensions import db, login_manager
@@ -33,7 +34,7 @@ def _set_session_lifetime(state: BlueprintSetupState) -> None:
 @blueprint.route("/register", methods=["GET", "POST"])
 def register() -> Response:
     if current_user.is_authenticated:
-        return web.redirect_to(_home())
+        return web.redirect_to(_home(signed_in()))
     form = RegisterForm()
     if not form.validate_on_submit():
         return web.render("auth/register.html", block="form", status=_status_of(form), form=form)
@@ -104,7 +105,7 @@ def verify(token: str) -> Response:
         return web.redirect_to(url_for("auth.login"))
     _begin_session(user)
     flash(_("Welcome! Your e-mail address is confirmed."), "success")
-    return web.redirect_to(_home())
+    return web.redirect_to(_home(user))
 
 
 # ── Log-in and log-out ──────────────────────────────────────────────────────────────────────────────────────
@@ -114,7 +115,7 @@ def verify(token: str) -> Response:
 def login() -> Response:
     next_page = web.local_path(request.args.get("next"))
     if current_user.is_authenticated and request.method == "GET":
-        return web.redirect_to(next_page or _home())
+        return web.redirect_to(next_page or _home(signed_in()))
     form = LoginForm()
     unverified = False
     if form.validate_on_submit():
@@ -126,7 +127,7 @@ def login() -> Response:
         else:
             db.session.commit()  # the password may have been hashed anew
             _begin_session(user, remember=form.remember.data)
-            return web.redirect_to(next_page or _home())
+            return web.redirect_to(next_page or _home(user))
     status = _status_of(form)
     return web.render("auth/login.html", block="form", status=status, form=form, next=next_page, unverified=unverified)
 
@@ -154,9 +155,11 @@ def _clear_session() -> None:
         session["locale"] = locale
 
 
-def _home() -> str:
+def _home(user: User) -> str:
     """Where somebody begins who wanted nothing in particular."""
-    return url_for("mailings.overview") if "mailings.overview" in current_app.view_functions else "/"
+    if user.owns_things:
+        return url_for("mailings.overview")
+    return url_for("manager.dashboard" if user.is_staff else "blog.home")
 
 
 def _status_of(form: AddressForm | LoginForm) -> int:

@@ -1,6 +1,7 @@
 """Log-in, log-out, and what ends a session."""
 
 import pytest
+from flask import url_for
 
 from app import clock
 from app.auth import passwords
@@ -34,6 +35,22 @@ def test_whoever_knows_the_password_gets_in(client, owner):
     assert not is_let_in(client)
     assert log_in(client, owner.email.upper()).status_code == 303
     assert is_let_in(client)
+
+
+@pytest.mark.parametrize(
+    ("person", "home"),
+    [
+        ("owner", "mailings.overview"),
+        ("admin", "mailings.overview"),
+        ("manager", "manager.dashboard"),
+        ("editor", "blog.home"),
+    ],
+)
+def test_everybody_begins_where_they_may_be(app, client, request, person, home):
+    answer = log_in(client, request.getfixturevalue(person).email)
+    with app.test_request_context():
+        assert answer.location == url_for(home)
+    assert client.get(answer.location).status_code == 200
 
 
 def test_an_unknown_address_and_a_wrong_password_get_the_same_answer(client, owner):
