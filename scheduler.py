@@ -19,7 +19,7 @@ from app.queue import QUEUE_NAME, application, register_periodic
 log = structlog.get_logger("scheduler")
 
 
-class PatientScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler has no types
+class PatientScheduler(Scheduler):
     """rq-scheduler's own ends when Redis restarts, and forgets its periodic jobs when Redis is flushed."""
 
     def __init__(self, connection: Redis) -> None:

@@ -12,7 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import queue
-from app.extensions import db, migrate
+from app.config import ROOT
+from app.extensions import db
 
 blueprint = Blueprint("health", __name__)
 
@@ -34,7 +35,7 @@ def check_database() -> Check:
 
 
 def check_migrations() -> Check:
-    scripts = ScriptDirectory.from_config(migrate.get_config())
+    scripts = ScriptDirectory(str(ROOT / "migrations"))
     try:
         here = set(MigrationContext.configure(db.session.connection()).get_current_heads())
     except SQLAlchemyError as error:

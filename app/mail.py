@@ -39,7 +39,7 @@ def open_smtp(settings: Settings) -> smtplib.SMTP:
 
 
 class Message(flask_mail.Message):
-    """One letter. The standard library writes the headers: it encodes names rightly and raises ValueError on a newline."""
+    """One letter. The standard library writes its headers: it encodes names rightly and refuses newlines (ValueError)."""
 
     def _message(self) -> EmailMessage:  # type: ignore[override]
         message = EmailMessage(policy=SMTP)

@@ -34,7 +34,7 @@ class Page(Generic[Row]):
 
 
 def paginate(
-    query: Select[tuple[Row]],
+    query: Select[Row],
     *keys: InstrumentedAttribute[Any],
     cursor: str | None = None,
     descending: bool = False,

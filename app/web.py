@@ -6,7 +6,19 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from flask import Flask, Response, current_app, flash, g, make_response, redirect, render_template, request, session
+from flask import (
+    Flask,
+    Response,
+    current_app,
+    flash,
+    g,
+    has_request_context,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+)
 from flask_babel import format_datetime, format_number, get_locale
 from flask_babel import gettext as _
 from flask_login import current_user
@@ -24,15 +36,9 @@ STATUS_OF: dict[type[GolubError], HTTPStatus] = {
     NotAllowed: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
 }
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "img-src 'self' data:",
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
 )
 
 
@@ -75,6 +81,8 @@ def local_path(url: str | None) -> str | None:
 
 def locale() -> str:
     """The reader's language: their own choice, else the session's, else the browser's, else English."""
+    if not has_request_context():  # a job or a command: whoever writes to somebody says in which language
+        return "en"
     chosen = getattr(current_user, "locale", None) or session.get("locale")
     if chosen in LANGUAGES:
         return str(chosen)
@@ -151,7 +159,7 @@ def _http_error(error: HTTPException) -> Response:
 def _fault(error: Exception) -> Response:
     """Our own fault: the details go to the log, the reader gets a page that admits it."""
     db.session.rollback()
-    current_app.logger.exception("fault", exc_info=error)
+    current_app.logger.error("fault", exc_info=error)
     if current_app.config["PROPAGATE_EXCEPTIONS"] or current_app.testing:
         raise error
     return _error_response(HTTPStatus.INTERNAL_SERVER_ERROR, _("Something went wrong on our side. It has been noted."))

@@ -3,11 +3,14 @@
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import func, select
+
 from app import clock
 from app.addresses import parse_address
 from app.auth import passwords
 from app.auth.models import Role, User
 from app.clients.models import Client
+from app.delivery.models import Delivery, DeliveryStatus
 from app.extensions import db
 from app.mailings.models import Audience, Mailing, Period
 from app.messages.models import Message
@@ -59,3 +62,9 @@ def _add(made: Any) -> Any:
     db.session.add(made)
     db.session.flush()
     return made
+
+
+def delivery_counts(run_id: int) -> dict[DeliveryStatus, int]:
+    """How many of the run's ledger rows are in each state, counted."""
+    query = select(Delivery.status, func.count()).where(Delivery.run_id == run_id).group_by(Delivery.status)
+    return {status: 0 for status in DeliveryStatus} | dict(db.session.execute(query).all())

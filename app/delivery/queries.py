@@ -25,11 +25,11 @@ def is_due(now: datetime) -> ColumnElement[bool]:
     )
 
 
-def unfinished_runs() -> Select[tuple[Run]]:
+def unfinished_runs() -> Select[Run]:
     return select(Run).where(Run.status != RunStatus.DONE)
 
 
-def idle_runs(now: datetime) -> Select[tuple[int]]:
+def idle_runs(now: datetime) -> Select[int]:
     """Ids of runs that have work and nobody at it."""
     return (
         select(Run.id)
@@ -40,17 +40,17 @@ def idle_runs(now: datetime) -> Select[tuple[int]]:
     )
 
 
-def overdue_runs(now: datetime) -> Select[tuple[int]]:
+def overdue_runs(now: datetime) -> Select[int]:
     """Ids of runs whose last moment is over with messages still waiting. Held ones are no exception."""
     return select(Run.id).where(Run.status == RunStatus.SENDING, Run.pending > 0, Run.last_moment <= now)
 
 
-def claims_of(run_id: int) -> Select[tuple[int]]:
+def claims_of(run_id: int) -> Select[int]:
     """How many workers' claims the run has now."""
     return select(func.count()).where(Claim.run_id == run_id)
 
 
-def next_try(run_id: int) -> Select[tuple[datetime]]:
+def next_try(run_id: int) -> Select[datetime | None]:
     """When the first of the run's waiting messages may be tried again."""
     return select(func.min(Delivery.not_before)).where(
         Delivery.run_id == run_id, Delivery.status == DeliveryStatus.PENDING

@@ -1,4 +1,4 @@
-"""What changes the ledger. Rows and the run's counters always change together, so that the sum holds at every commit."""
+"""What changes the ledger. Rows and the run's counters always change together, so the sum holds at every commit."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -67,7 +67,7 @@ class Outcome:
     skip_reason: SkipReason | None = None
 
 
-def plan(run: Run, audience: Select[tuple[Client]]) -> None:
+def plan(run: Run, audience: Select[Client]) -> None:
     """Freeze the run's audience: one row per client, in one statement, whatever their number."""
     rows = audience.with_only_columns(literal(run.id), Client.id, Client.email).order_by(None)
     planned = _rowcount(insert(Delivery).from_select(["run_id", "client_id", "email"], rows))
@@ -98,11 +98,15 @@ def claim(run_id: int, *, limit: int, worker: str, lease: timedelta) -> Batch | 
         .with_for_update(of=Delivery, skip_locked=True)
         .cte("picked")
     )
-    taken = _rowcount(
+    # RETURNING, because SQLite counts no rows of a statement that begins with WITH.
+    taking = (
         update(Delivery)
         .where(Delivery.id.in_(select(picked.c.id)))
         .values(status=DeliveryStatus.SENDING, claim_id=holder.id)
+        .returning(Delivery.id)
+        .execution_options(synchronize_session=False)
     )
+    taken = len(db.session.scalars(taking).all())
     if not taken:
         db.session.delete(holder)
         return None
@@ -117,7 +121,7 @@ def claim(run_id: int, *, limit: int, worker: str, lease: timedelta) -> Batch | 
     return Batch(holder.id, run_id, [_claimed(row) for row in rows])
 
 
-def _claimed(row: Row[Any]) -> Claimed:
+def _claimed(row: Row[int, str, int, int | None, ClientStatus | None]) -> Claimed:
     delivery_id, email, attempts, client_id, client_status = row
     reason = None
     if client_id is None:

@@ -69,7 +69,7 @@ def begin_by_hand(mailing: Mailing, sender: str) -> Run:
     return db.session.get_one(Run, _begin(Mailing.id == mailing.id, now, sender)[0])
 
 
-def _begin(which: ColumnElement[bool], scheduled_for: ColumnElement[Any], sender: str) -> list[int]:
+def _begin(which: ColumnElement[bool], scheduled_for: Any, sender: str) -> list[int]:
     """One run per mailing, with the message frozen as it is now. A run that is there already is left alone."""
     frozen: dict[str, Any] = {
         "mailing_id": Mailing.id,
@@ -91,7 +91,7 @@ def next_run_after(mailing: Mailing, moment: datetime) -> datetime | None:
     return next(schedule.occurrences(*window, after=moment), None)
 
 
-def due_between(first: datetime, last: datetime) -> Select[tuple[datetime]]:
+def due_between(first: datetime, last: datetime) -> Select[datetime | None]:
     """The different moments within these two at which some mailing is due."""
     return (
         select(Mailing.next_run_at)

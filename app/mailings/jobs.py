@@ -119,7 +119,8 @@ def _set_lost_jobs_again() -> None:
     enqueue_many((prepare_run, (run_id,)) for run_id in unprepared)
     enqueue_many((deliver, (run_id,)) for run_id in idle)
     for moment in soon:
-        alarm(moment, dispatch_due)
+        if moment is not None:  # the query says so, its type can't
+            alarm(moment, dispatch_due)
 
 
 def _settle_run(run_id: int) -> None:

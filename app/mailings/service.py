@@ -132,7 +132,7 @@ def hold_runs(mailing: Mailing) -> None:
     delivery.hold(mailing.id, held=held)
 
 
-def audience_of(mailing: Mailing) -> Select[tuple[Client]]:
+def audience_of(mailing: Mailing) -> Select[Client]:
     """The clients that a run of this mailing would go to now: active ones only."""
     match mailing.audience:
         case Audience.SEGMENT if mailing.segment is not None:
@@ -205,7 +205,7 @@ def _refuse_while_sending(mailing: Mailing) -> None:
         raise RuleBroken(_("This mailing is being sent. Wait until that is done, or pause it."))
 
 
-def _unfinished_runs(mailing: Mailing) -> Select[tuple[Run]]:
+def _unfinished_runs(mailing: Mailing) -> Select[Run]:
     return select(Run).where(Run.mailing_id == mailing.id, Run.status != RunStatus.DONE)
 
 

@@ -40,7 +40,7 @@ def settle(mailing_ids: Collection[int]) -> None:
     db.session.flush()
 
 
-def unsettled() -> Select[tuple[int]]:
+def unsettled() -> Select[int]:
     """Ids of mailings that say they are being sent while no run of theirs is unfinished."""
     unfinished = exists().where(Run.mailing_id == Mailing.id, Run.status != RunStatus.DONE)
     return select(Mailing.id).where(Mailing.status == MailingStatus.RUNNING, ~unfinished)
