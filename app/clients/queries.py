@@ -37,6 +37,11 @@ def tag_names_in_use(user: User) -> Select[str]:
     return select(Tag.name).where(Tag.owner_id == user.id, worn).order_by(func.lower(Tag.name), Tag.name)
 
 
+def has_clients(user: User) -> Select[bool]:
+    """One row: whether the address book has anybody in it."""
+    return select(exists().where(Client.owner_id == user.id))
+
+
 def with_status(query: Select[Client], status: ClientStatus) -> Select[Client]:
     return query.where(Client.status == status)
 

@@ -1,4 +1,196 @@
-from flask import Blueprint
+"""The address book and its segments."""
 
-import app.clients.models
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Self
+
+from flask import Blueprint, Response, flash, request, url_for
+from flask_babel import gettext as _
+from sqlalchemy.orm import selectinload
+
+from app import web
+from app.auth.access import owner_required, signed_in
+from app.clients import queries, segments, service
+from app.clients.forms import STATUS_LABELS, ClientForm, ConditionsForm, SegmentForm
+from app.clients.models import Client, ClientStatus, Segment
+from app.clients.segments import Counts
+from app.clients.service import AlreadyThere
+from app.extensions import db
+from app.paging import paginate
+
 blueprint = Blueprint("clients", __name__, url_prefix="/clients")
+
+
+@blueprint.context_processor
+def _words() -> dict[str, Any]:
+    return {"status_labels": STATUS_LABELS}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the address bar asks for. A status that does not exist asks for nothing."""
+
+    q: str
+    status: str
+    tag: str
+
+    @classmethod
+    def of_request(cls) -> Self:
+        status = _argument("status")
+        return cls(_argument("q"), status if status in set(ClientStatus) else "", _argument("tag"))
+
+    def given(self) -> dict[str, Any]:
+        """Those that are set, for an address."""
+        return {name: value for name, value in vars(self).items() if value}
+
+
+def _argument(name: str) -> str:
+    # PostgreSQL takes no text with a NUL in it.
+    return request.args.get(name, "").replace("\0", "").strip()
+
+
+@blueprint.get("/")
+@owner_required
+def list_clients() -> Response:
+    user, filters, cursor = signed_in(), Filters.of_request(), request.args.get("after")
+    query = queries.matching(queries.visible_to(user), filters.q)
+    if filters.status:
+        query = queries.with_status(query, ClientStatus(filters.status))
+    if filters.tag:
+        query = queries.with_tag(query, filters.tag)
+    query = query.options(selectinload(Client.tags))
+    response = web.render(
+        "clients/list.html",
+        block="rows",
+        page=paginate(query, Client.last_name, Client.first_name, Client.id, cursor=cursor),
+        filters=filters,
+        tags=db.session.scalars(queries.tag_names_in_use(user)).all(),
+        has_clients=db.session.scalar(queries.has_clients(user)),
+    )
+    if not cursor:
+        # What is searched for stands in the address bar, without the fields that are empty.
+        response.headers["HX-Replace-Url"] = url_for(".list_clients", **filters.given())
+    return response
+
+
+@blueprint.get("/<int:client_id>")
+@owner_required
+def show_client(client_id: int) -> Response:
+    return web.render("clients/show.html", client=service.get_client(signed_in(), client_id))
+
+
+@blueprint.route("/new", methods=["GET", "POST"])
+@owner_required
+def create_client() -> Response:
+    form = ClientForm()
+    owner = signed_in()
+    return _save_client(form, lambda: service.create_client(owner, form.client_data()), _("The client is added."))
+
+
+@blueprint.route("/<int:client_id>/edit", methods=["GET", "POST"])
+@owner_required
+def edit_client(client_id: int) -> Response:
+    client = service.get_client(signed_in(), client_id)
+    form = ClientForm.of(client)
+    return _save_client(
+        form, lambda: service.edit_client(client, form.client_data()), _("The changes are saved."), client
+    )
+
+
+def _save_client(form: ClientForm, save: Callable[[], Client], success: str, client: Client | None = None) -> Response:
+    """The form; or, when it was sent and is valid, the saved client's page."""
+    if form.validate_on_submit():
+        try:
+            saved = save()
+        except AlreadyThere as error:
+            form.email.errors = [str(error)]
+        else:
+            db.session.commit()
+            flash(success, "success")
+            return web.redirect_to(url_for(".show_client", client_id=saved.id))
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.is_submitted() else HTTPStatus.OK
+    return web.render("clients/form.html", block="form", status=status, form=form, client=client)
+
+
+@blueprint.post("/<int:client_id>/delete")
+@owner_required
+def delete_client(client_id: int) -> Response:
+    client = service.get_client(signed_in(), client_id)
+    name = client.full_name or client.email
+    service.delete_client(client)
+    db.session.commit()
+    flash(_("%(name)s is deleted.", name=name), "success")
+    return web.redirect_to(url_for(".list_clients"))
+
+
+@blueprint.get("/segments/")
+@owner_required
+def list_segments() -> Response:
+    return web.render(
+        "clients/segments.html",
+        block="rows",
+        page=paginate(queries.segments_of(signed_in()), Segment.name, Segment.id, cursor=request.args.get("after")),
+        describe=segments.describe,
+    )
+
+
+@blueprint.route("/segments/new", methods=["GET", "POST"])
+@owner_required
+def create_segment() -> Response:
+    """The form, filled with what the address says; HTMX asks this way for the count while somebody types."""
+    form = SegmentForm(request.form if request.method == "POST" else request.args)
+    _offer_tags(form)
+    if form.is_submitted():
+        owner = signed_in()
+        return _save_segment(form, lambda: service.create_segment(owner, form.name.parsed, form.conditions()))
+    return web.render("clients/segment_form.html", block="count", form=form, segment=None, counts=_counts_of_request())
+
+
+@blueprint.route("/segments/<int:segment_id>/edit", methods=["GET", "POST"])
+@owner_required
+def edit_segment(segment_id: int) -> Response:
+    segment = service.get_segment(signed_in(), segment_id)
+    form = SegmentForm.of(segment)
+    _offer_tags(form, segment.conditions.get("tag"))
+    if form.is_submitted():
+        return _save_segment(form, lambda: service.edit_segment(segment, form.name.parsed, form.conditions()), segment)
+    counts = segments.count(signed_in(), segment.conditions)
+    return web.render("clients/segment_form.html", block="form", form=form, segment=segment, counts=counts)
+
+
+def _save_segment(form: SegmentForm, save: Callable[[], object], segment: Segment | None = None) -> Response:
+    """The list when the form was valid, else the form."""
+    if form.validate():
+        save()
+        db.session.commit()
+        flash(_("The segment is saved."), "success")
+        return web.redirect_to(url_for(".list_segments"))
+    return web.render(
+        "clients/segment_form.html",
+        block="form",
+        status=HTTPStatus.UNPROCESSABLE_ENTITY,
+        form=form,
+        segment=segment,
+        counts=None,
+    )
+
+
+@blueprint.post("/segments/<int:segment_id>/delete")
+@owner_required
+def delete_segment(segment_id: int) -> Response:
+    service.delete_segment(service.get_segment(signed_in(), segment_id))
+    db.session.commit()
+    flash(_("The segment is deleted. Its clients stay."), "success")
+    return web.redirect_to(url_for(".list_segments"))
+
+
+def _counts_of_request() -> Counts | None:
+    """Who fulfils the conditions in the address; None when they make no sense."""
+    form = ConditionsForm(request.args, meta={"csrf": False})
+    _offer_tags(form, _argument("tag"))
+    return segments.count(signed_in(), form.conditions()) if form.validate() else None
+
+
+def _offer_tags(form: ConditionsForm, present: str | None = None) -> None:
+    form.offer_tags(db.session.scalars(queries.tag_names_in_use(signed_in())), present)

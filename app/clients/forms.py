@@ -1,0 +1,158 @@
+"""The forms of the address book."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+from flask_babel import lazy_gettext as _l
+from flask_wtf import FlaskForm
+from wtforms import SelectField, StringField, ValidationError
+from wtforms.widgets import DateInput, TextArea
+
+from app.addresses import parse_address
+from app.clients import fields
+from app.clients.fields import BadField, one_line
+from app.clients.models import Client, ClientStatus, Segment
+from app.clients.segments import Conditions
+from app.clients.service import ClientData
+from app.errors import GolubError
+
+STATUS_LABELS = {
+    ClientStatus.ACTIVE: _l("active"),
+    ClientStatus.UNSUBSCRIBED: _l("unsubscribed"),
+    ClientStatus.BOUNCED: _l("bounced"),
+    ClientStatus.COMPLAINED: _l("complained"),
+}
+
+
+class Parsed(StringField):
+    """A text that `parse` reads into `parsed`, or refuses with a sentence. What was typed stays in the field."""
+
+    def __init__(self, label: Any, parse: Callable[[str], Any], *, required: bool = False, **kwargs: Any) -> None:
+        super().__init__(label, **kwargs)
+        self.parse = parse
+        self.parsed: Any = None
+        self.flags.required = required
+
+    def pre_validate(self, _form: Any) -> None:
+        try:
+            self.parsed = self.parse(self.data or "")
+        except GolubError as error:
+            raise ValidationError(str(error)) from None
+
+
+class ParsedArea(Parsed):
+    """The same with several lines."""
+
+    widget: Any = TextArea()
+
+
+class ClientForm(FlaskForm):
+    email = Parsed(_l("E-mail"), parse_address, required=True)
+    last_name = Parsed(_l("Last name"), one_line)
+    first_name = Parsed(_l("First name"), one_line)
+    patronymic = Parsed(_l("Patronymic"), one_line)
+    birth_year = Parsed(_l("Birth year"), fields.parse_birth_year)
+    status = SelectField(
+        _l("Status"),
+        choices=[(status.value, label) for status, label in STATUS_LABELS.items()],
+        coerce=ClientStatus,
+        default=ClientStatus.ACTIVE,
+        description=_l("Letters go to active clients only."),
+    )
+    tags = Parsed(_l("Tags"), fields.parse_tags, description=_l("Between commas, such as “regular, wholesale”."))
+    attributes = ParsedArea(
+        _l("Attributes"),
+        fields.parse_attributes,
+        description=_l("Whatever else you want to know, one “name: value” a line, such as “city: Tver”."),
+    )
+    comment = ParsedArea(_l("Comment"), fields.many_lines, description=_l("Only you see it."))
+
+    @classmethod
+    def of(cls, client: Client) -> Self:
+        """The form with what is known about the client, or with what was sent."""
+        return cls(
+            data={
+                "email": client.email,
+                "last_name": client.last_name,
+                "first_name": client.first_name,
+                "patronymic": client.patronymic,
+                "birth_year": str(client.birth_year or ""),
+                "status": client.status,
+                "tags": ", ".join(tag.name for tag in client.tags),
+                "attributes": fields.attributes_as_text(client.attributes),
+                "comment": client.comment,
+            }
+        )
+
+    def client_data(self) -> ClientData:
+        """What was sent, when it is valid."""
+        return ClientData(
+            address=self.email.parsed,
+            last_name=self.last_name.parsed,
+            first_name=self.first_name.parsed,
+            patronymic=self.patronymic.parsed,
+            birth_year=self.birth_year.parsed,
+            comment=self.comment.parsed,
+            tags=self.tags.parsed,
+            attributes=self.attributes.parsed,
+            status=self.status.data,
+        )
+
+
+class ConditionsForm(FlaskForm):
+    """Who belongs to a segment. Without a name it can be counted already."""
+
+    tag = SelectField(_l("Tag"))
+    born_from = Parsed(_l("Born in or after"), fields.parse_birth_year)
+    born_to = Parsed(_l("Born in or before"), fields.parse_birth_year)
+    domain = Parsed(_l("E-mail domain"), fields.parse_domain, description=_l("Such as example.com."))
+    added_after = Parsed(_l("Added on or after"), fields.parse_day, widget=DateInput())
+
+    def offer_tags(self, names: Iterable[str], present: str | None = None) -> None:
+        """The tags to choose from. The present one stays a choice when no client bears it any more."""
+        known = dict.fromkeys(filter(None, [*names, present]))
+        self.tag.choices = [("", _l("any")), *((name, name) for name in known)]
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        if not super().validate(extra_validators):
+            return False
+        if self.born_from.parsed and self.born_to.parsed and self.born_from.parsed > self.born_to.parsed:
+            self.born_to.errors = [_l("This year is before the first one.")]
+            return False
+        return True
+
+    def conditions(self) -> Conditions:
+        """What was sent, when it is valid."""
+        day = self.added_after.parsed
+        return {
+            "tag": self.tag.data or None,
+            "born_from": self.born_from.parsed,
+            "born_to": self.born_to.parsed,
+            "domain": self.domain.parsed,
+            "added_after": day.isoformat() if day else None,
+        }
+
+
+def _name(text: str) -> str:
+    if not (name := one_line(text)):
+        raise BadField(_l("Give the segment a name."))
+    return name
+
+
+class SegmentForm(ConditionsForm):
+    name = Parsed(_l("Name"), _name, required=True)
+
+    @classmethod
+    def of(cls, segment: Segment) -> Self:
+        """The form with what the segment asks for, or with what was sent."""
+        return cls(data={**segment.conditions, "name": segment.name})
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        if not super().validate(extra_validators):
+            return False
+        if not any(self.conditions().values()):
+            self.form_errors.append(
+                _l("Set at least one condition. A mailing can go to all clients without a segment.")
+            )
+            return False
+        return True

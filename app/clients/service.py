@@ -1,0 +1,158 @@
+"""What can happen to clients, their tags, and segments."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from flask_babel import gettext as _
+from sqlalchemy import Select, delete, select
+from sqlalchemy.exc import IntegrityError
+
+from app.addresses import Address
+from app.auth.models import User
+from app.clients import queries
+from app.clients.fields import distinct
+from app.clients.models import Client, ClientStatus, Segment, Tag
+from app.clients.segments import Conditions
+from app.errors import NotFound, RuleBroken
+from app.extensions import db
+
+LARGEST_ID = 2**63 - 1  # what a column can hold: SQLite's driver fails on more
+
+Thing = TypeVar("Thing", Client, Segment)
+
+
+class AlreadyThere(RuleBroken):
+    """The owner has another client with this e-mail address."""
+
+
+@dataclass(frozen=True)
+class ClientData:
+    """All that an owner writes about a client. The texts are tidied already: see `app.clients.fields`."""
+
+    address: Address
+    last_name: str = ""
+    first_name: str = ""
+    patronymic: str = ""
+    birth_year: int | None = None
+    comment: str = ""
+    tags: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    status: ClientStatus = ClientStatus.ACTIVE
+
+
+def get_client(user: User, client_id: int) -> Client:
+    """Raises: NotFound, also for somebody else's."""
+    return _one(queries.visible_to(user).where(Client.id == min(client_id, LARGEST_ID)))
+
+
+def get_segment(user: User, segment_id: int) -> Segment:
+    """Raises: NotFound, also for somebody else's."""
+    return _one(queries.segments_of(user).where(Segment.id == min(segment_id, LARGEST_ID)))
+
+
+def _one(query: Select[Thing]) -> Thing:
+    if (thing := db.session.scalar(query)) is None:
+        raise NotFound(_("There is nothing at this address, or it is not yours."))
+    return thing
+
+
+def create_client(owner: User, data: ClientData) -> Client:
+    """Raises: AlreadyThere."""
+    return _save(Client(owner_id=owner.id), data)
+
+
+def edit_client(client: Client, data: ClientData) -> Client:
+    """Raises: AlreadyThere. Then the client is as it was."""
+    return _save(client, data)
+
+
+def _save(client: Client, data: ClientData) -> Client:
+    # Tags first: they may lock the owner, and locks taken in one order can't wait for each other in a circle.
+    tags = tags_named(client.owner_id, data.tags)
+    try:
+        with db.session.begin_nested():
+            client.email, client.email_key = data.address.email, data.address.key
+            client.last_name, client.first_name, client.patronymic = (
+                data.last_name,
+                data.first_name,
+                data.patronymic,
+            )
+            client.birth_year = data.birth_year
+            client.comment = data.comment
+            client.tags = tags
+            client.attributes = dict(data.attributes)
+            client.status = data.status
+            db.session.add(client)
+    except IntegrityError as error:
+        if "email_key" not in str(error.orig):
+            raise
+        raise AlreadyThere(_("This e-mail address is already in your address book.")) from None
+    return client
+
+
+def delete_client(client: Client) -> None:
+    """The ledger keeps what was sent to the client, without the link to it."""
+    # A statement, not the session: a second click finds nothing to delete, and that is no fault.
+    db.session.execute(delete(Client).where(Client.id == client.id))
+
+
+def set_tags(owner_id: int, client: Client, names: Iterable[str]) -> None:
+    """Give the client these tags and no others; `names` may come in any case."""
+    client.tags = tags_named(owner_id, names)
+
+
+def tags_named(owner_id: int, names: Iterable[str]) -> list[Tag]:
+    """The owner's tags with these names, in alphabetical order; those that are new are made.
+
+    The same word in another case is the same tag, in the spelling that came first.
+    """
+    wanted = {name.casefold(): name for name in distinct(names)}
+    if not wanted:
+        return []
+    known = _tags_by_key(owner_id)
+    if not wanted.keys() <= known.keys():
+        lock_tags(owner_id)
+        known = _tags_by_key(owner_id)
+        new = {key: Tag(owner_id=owner_id, name=name) for key, name in wanted.items() if key not in known}
+        db.session.add_all(new.values())
+        db.session.flush()
+        known |= new
+    return sorted((known[key] for key in wanted), key=lambda tag: tag.name.casefold())
+
+
+def lock_tags(owner_id: int) -> None:
+    """Until the commit nobody else makes a tag for this owner: two could bring "VIP" and "vip" at once."""
+    db.session.execute(select(User.id).where(User.id == owner_id).with_for_update(key_share=True))
+
+
+def _tags_by_key(owner_id: int) -> dict[str, Tag]:
+    return {tag.name.casefold(): tag for tag in db.session.scalars(queries.tags_of(owner_id))}
+
+
+def create_segment(owner: User, name: str, conditions: Conditions) -> Segment:
+    segment = Segment(owner_id=owner.id, name=name, conditions=dict(conditions))
+    db.session.add(segment)
+    db.session.flush()
+    return segment
+
+
+def edit_segment(segment: Segment, name: str, conditions: Conditions) -> None:
+    """Mailings that use the segment see the new conditions from their next run on."""
+    segment.name = name
+    segment.conditions = dict(conditions)
+
+
+def delete_segment(segment: Segment) -> None:
+    """Raises: RuleBroken while a mailing uses it."""
+    try:
+        with db.session.begin_nested():
+            db.session.execute(delete(Segment).where(Segment.id == segment.id))
+    except IntegrityError:
+        # Mailings are above this package: the database's foreign key is who knows them.
+        raise RuleBroken(
+            _(
+                "A mailing uses the segment “%(name)s”. Choose another audience there first.",
+                name=segment.name,
+            )
+        ) from None
