@@ -1,5 +1,331 @@
-from flask import Blueprint
+"""Pages of mailings, their runs, and what became of every single message."""
 
-import app.mailings.models
-import app.delivery.models
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+from flask import Blueprint, Response, flash, request, url_for
+from flask_babel import gettext as _
+
+from app import clock, web
+from app.auth.access import owner_required, signed_in
+from app.delivery.models import Delivery, DeliveryStatus, Run, RunStatus
+from app.errors import NotFound
+from app.extensions import db
+from app.mailings import jobs, queries, service, words
+from app.mailings.forms import MailingForm
+from app.mailings.models import Mailing, MailingStatus
+from app.paging import PAGE_SIZE, paginate
+from app.queue import enqueue
+
 blueprint = Blueprint("mailings", __name__)
+blueprint.add_app_template_filter(words.word, "word")
+blueprint.add_app_template_filter(words.moment_in_words, "moment_in_words")
+blueprint.add_app_template_filter(words.clock_time, "clock_time")
+blueprint.add_app_template_global(words.state_of_mailing, "state_of_mailing")
+blueprint.add_app_template_global(words.state_of_run, "state_of_run")
+
+MAILING = "/mailings/<int(max=2147483647):mailing_id>"
+RUN = MAILING + "/runs/<int(max=9223372036854775807):run_id>"
+DELIVERY = RUN + "/deliveries/<int(max=9223372036854775807):delivery_id>"
+
+OCCURRENCES_PREVIEWED = 5
+PLANNED_SHOWN = 5
+RUNS_SHOWN = 5
+ATTENTION = timedelta(days=7)
+FIGURES = timedelta(days=30)
+SENDING_POLL_SECONDS = 1
+WAITING_POLL_SECONDS = 3
+DIGITS_OF_AN_ID = 18
+SOON = timedelta(minutes=1)
+
+
+# ── Overview ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@blueprint.get("/overview")
+@owner_required
+def overview() -> Response:
+    user = signed_in()
+    now = clock.now()
+    planned = db.session.scalars(queries.planned_next(user).limit(PLANNED_SHOWN)).all()
+    running = db.session.execute(queries.unfinished(user).limit(RUNS_SHOWN)).all()
+    return web.render(
+        "mailings/overview.html",
+        block="live",
+        planned=planned,
+        running=running,
+        troubled=db.session.execute(queries.troubled(user, now - ATTENTION).limit(RUNS_SHOWN)).all(),
+        clients=db.session.scalar(queries.number_of_clients(user)),
+        messages=db.session.scalar(queries.number_of_messages(user)),
+        mailings=db.session.scalar(queries.number_of_mailings(user)),
+        sent=db.session.scalar(queries.letters_sent(user, now - FIGURES)),
+        poll_seconds=_poll_seconds([run for run, _of in running], planned, now) and WAITING_POLL_SECONDS,
+        now=now,
+    )
+
+
+# ── Mailings ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@blueprint.get("/mailings/")
+@owner_required
+def list_mailings() -> Response:
+    user = signed_in()
+    state, search = _word("status"), _word("q")
+    query = queries.with_subject(queries.in_state(queries.visible_to(user), state))
+    if search:
+        query = queries.named(query, search)
+    page = paginate(query, Mailing.id, cursor=request.args.get("after"), descending=True)
+    runs = db.session.scalars(queries.latest_runs([mailing.id for mailing in page]))
+    return web.render(
+        "mailings/list.html",
+        block="rows" if request.args.get("after") else "list",
+        page=page,
+        runs={run.mailing_id: run for run in runs},
+        state=state,
+        search=search,
+        states=[*((kind.value, words.word(kind)) for kind in MailingStatus), (queries.DISABLED, _("Disabled"))],
+        is_filtered=bool(state or search),
+        has_clients=page or db.session.scalar(queries.number_of_clients(user)),
+        has_messages=page or db.session.scalar(queries.number_of_messages(user)),
+    )
+
+
+@blueprint.route("/mailings/new", methods=["GET", "POST"])
+@owner_required
+def create_mailing() -> Response:
+    form = MailingForm(signed_in())
+    if not form.validate_on_submit():
+        return _form_page(form)
+    mailing = service.create(form.user, form.draft())
+    db.session.commit()
+    jobs.announce(mailing)
+    flash(_("The mailing is planned."), "success")
+    return web.redirect_to(url_for(".show_mailing", mailing_id=mailing.id))
+
+
+@blueprint.post("/mailings/new/preview")
+@owner_required
+def preview_new_mailing() -> Response:
+    return _preview(MailingForm(signed_in()))
+
+
+@blueprint.get(MAILING)
+@owner_required
+def show_mailing(mailing_id: int) -> Response:
+    return _show(_mailing(mailing_id))
+
+
+@blueprint.route(MAILING + "/edit", methods=["GET", "POST"])
+@owner_required
+def edit_mailing(mailing_id: int) -> Response:
+    mailing = _mailing(mailing_id)
+    form = MailingForm(signed_in(), mailing)
+    if not form.validate_on_submit():
+        return _form_page(form)
+    service.edit(mailing, form.draft())
+    db.session.commit()
+    jobs.announce(mailing)
+    flash(_("The mailing is saved."), "success")
+    return web.redirect_to(url_for(".show_mailing", mailing_id=mailing.id))
+
+
+@blueprint.post(MAILING + "/edit/preview")
+@owner_required
+def preview_mailing(mailing_id: int) -> Response:
+    return _preview(MailingForm(signed_in(), _mailing(mailing_id)))
+
+
+@blueprint.post(MAILING + "/start")
+@owner_required
+def start_mailing(mailing_id: int) -> Response:
+    mailing = _mailing(mailing_id)
+    run = service.start_now(mailing)
+    db.session.commit()
+    enqueue(jobs.prepare_run, run.id)
+    return _done(mailing, _("The mailing has begun."))
+
+
+@blueprint.post(MAILING + "/pause")
+@owner_required
+def pause_mailing(mailing_id: int) -> Response:
+    mailing = _mailing(mailing_id)
+    service.pause(mailing)
+    db.session.commit()
+    return _done(mailing, _("The mailing is paused."))
+
+
+@blueprint.post(MAILING + "/resume")
+@owner_required
+def resume_mailing(mailing_id: int) -> Response:
+    mailing = _mailing(mailing_id)
+    service.resume(mailing)
+    db.session.commit()
+    jobs.announce(mailing)
+    return _done(mailing, _("The mailing goes on."))
+
+
+@blueprint.post(MAILING + "/delete")
+@owner_required
+def delete_mailing(mailing_id: int) -> Response:
+    mailing = _mailing(mailing_id)
+    service.delete(mailing)
+    db.session.commit()
+    flash(_("The mailing “%(name)s” is deleted.", name=mailing.name), "success")
+    return web.redirect_to(url_for(".list_mailings"))
+
+
+def _form_page(form: MailingForm) -> Response:
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.is_submitted() else HTTPStatus.OK
+    return web.render("mailings/form.html", block="form", status=status, form=form, **_previewed(form))
+
+
+def _preview(form: MailingForm) -> Response:
+    """What the form as typed so far would do. It is no mistake yet that something is missing, so never 422."""
+    form.validate()
+    return web.render("mailings/form.html", block="preview", form=form, **_previewed(form))
+
+
+def _previewed(form: MailingForm) -> dict[str, Any]:
+    return {
+        "upcoming": form.upcoming(OCCURRENCES_PREVIEWED),
+        "recipients": form.number_of_recipients(),
+    }
+
+
+def _done(mailing: Mailing, sentence: str) -> Response:
+    flash(sentence, "success")
+    if web.wants_fragment():
+        return _show(mailing)
+    return web.redirect_to(url_for(".show_mailing", mailing_id=mailing.id))
+
+
+def _show(mailing: Mailing) -> Response:
+    """The mailing's page.
+
+    Its live part holds the runs from `since` on: the newest one at first, and whatever comes after it while somebody
+    watches, so that nothing disappears under their eyes. The runs before it are a list that pages.
+    """
+    now = clock.now()
+    since = _number("since")
+    if since is None:
+        since = db.session.scalar(queries.first_live_run(mailing)) or 0
+    live = db.session.scalars(queries.runs_of(mailing, since=since).limit(PAGE_SIZE)).all()
+    earlier = queries.runs_of(mailing, before=since)
+    return web.render(
+        "mailings/show.html",
+        block="rows" if request.args.get("after") else "live",
+        mailing=mailing,
+        live=live,
+        since=since,
+        earlier=paginate(earlier, Run.id, cursor=request.args.get("after"), descending=True),
+        # Counted only where it is shown: the live part asks every second.
+        recipients=lambda: db.session.scalar(queries.how_many(service.audience_of(mailing))),
+        what_comes_next=words.what_comes_next(mailing),
+        actions=_actions(mailing, live, now),
+        poll_seconds=_poll_seconds(live, [mailing], now),
+        now=now,
+    )
+
+
+def _actions(mailing: Mailing, runs: Sequence[Run], now: datetime) -> set[str]:
+    """What makes sense at the moment. The service decides; this only keeps buttons away that it would refuse."""
+    is_sent_now = any(not run.is_finished for run in runs)
+    is_over = mailing.end_at is not None and mailing.end_at <= now
+    is_stopped = mailing.disabled_at is not None or mailing.paused_at is not None
+    sensible = {
+        "start": not (is_sent_now or is_over or is_stopped),
+        "pause": mailing.paused_at is None and mailing.status is not MailingStatus.COMPLETED,
+        "resume": mailing.paused_at is not None,
+        "edit": not is_sent_now,
+    }
+    return {action for action, makes_sense in sensible.items() if makes_sense}
+
+
+# ── Runs ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@blueprint.get(RUN)
+@owner_required
+def show_run(mailing_id: int, run_id: int) -> Response:
+    mailing = _mailing(mailing_id)
+    run = _run(mailing, run_id)
+    after, state, search = _word("after"), _word("status"), _word("q")
+    found = queries.deliveries_like(queries.deliveries_of(run), state, search)
+    return web.render(
+        "mailings/run.html",
+        block="rows" if after else "live" if "live" in request.args else "deliveries",
+        mailing=mailing,
+        run=run,
+        page=paginate(found, Delivery.id, cursor=after),
+        state=state,
+        search=search,
+        states=list(DeliveryStatus),
+        poll_seconds=_poll_seconds([run], [], clock.now()),
+        now=clock.now(),
+    )
+
+
+@blueprint.get(DELIVERY)
+@owner_required
+def show_delivery(mailing_id: int, run_id: int, delivery_id: int) -> Response:
+    mailing = _mailing(mailing_id)
+    run = _run(mailing, run_id)
+    delivery = db.session.scalar(queries.deliveries_of(run).where(Delivery.id == delivery_id))
+    if delivery is None:
+        raise NotFound(_("There is no such message in this run."))
+    return web.render(
+        "mailings/delivery.html",
+        block="attempts",
+        mailing=mailing,
+        run=run,
+        delivery=delivery,
+        attempts=db.session.scalars(queries.attempts_of(delivery)).all(),
+    )
+
+
+# ── Shared ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _mailing(mailing_id: int) -> Mailing:
+    own = queries.visible_to(signed_in()).where(Mailing.id == mailing_id)
+    mailing = db.session.scalar(queries.with_subject(own))
+    if mailing is None:
+        raise NotFound(_("There is no such mailing."))
+    return mailing
+
+
+def _run(mailing: Mailing, run_id: int) -> Run:
+    run = db.session.scalar(queries.runs_of(mailing).where(Run.id == run_id))
+    if run is None:
+        raise NotFound(_("This mailing has no such run."))
+    return run
+
+
+def _word(name: str) -> str:
+    """A text in the address, without the NUL that PostgreSQL refuses."""
+    return request.args.get(name, "").replace("\0", "").strip()
+
+
+def _number(name: str) -> int | None:
+    """A number in the address, or None where there is none that the database could know."""
+    text = request.args.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_OF_AN_ID else None
+
+
+def _poll_seconds(runs: Iterable[Run], mailings: Iterable[Mailing], now: datetime) -> int | None:
+    """How often the page should look again, or None when nothing will change by itself soon."""
+    moving = [run for run in runs if not run.is_finished and (run.held_at is None or run.sending)]
+    if any(run.sending or run.status is RunStatus.PREPARING for run in moving):
+        return SENDING_POLL_SECONDS
+    if moving or any(_starts_soon(mailing, now) for mailing in mailings):
+        return WAITING_POLL_SECONDS
+    return None
+
+
+def _starts_soon(mailing: Mailing, now: datetime) -> bool:
+    if mailing.next_run_at is None or mailing.paused_at or mailing.disabled_at:
+        return False
+    return mailing.next_run_at <= now + SOON

@@ -1,0 +1,155 @@
+"""What the pages of mailings show. Every query is scoped to who asks, or to a mailing or run already theirs."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.orm import joinedload
+
+from app.auth.models import User
+from app.clients import segments
+from app.clients.models import Client, Segment
+from app.clients.queries import active_clients
+from app.clients.queries import visible_to as clients_of
+from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
+from app.mailings.models import Audience, Mailing, MailingStatus
+from app.messages.models import Message
+
+BY_NAME = (Client.last_name, Client.first_name, Client.id)
+DISABLED = "disabled"  # no status but an overlay; the list filters by it all the same
+
+
+def visible_to(user: User) -> Select[Mailing]:
+    """The user's own mailings, without the deleted ones."""
+    return select(Mailing).where(Mailing.owner_id == user.id, Mailing.deleted_at.is_(None))
+
+
+def with_subject(query: Select[Mailing]) -> Select[Mailing]:
+    """The same mailings with the subjects of their messages, and without the bodies, which may be half a megabyte."""
+    return query.options(joinedload(Mailing.message).load_only(Message.subject, Message.deleted_at))
+
+
+def in_state(query: Select[Mailing], state: str) -> Select[Mailing]:
+    """Those of `query` in that status, or those that a manager disabled; all of them for an unknown word."""
+    if state == DISABLED:
+        return query.where(Mailing.disabled_at.is_not(None))
+    if state in list(MailingStatus):
+        return query.where(Mailing.status == MailingStatus(state))
+    return query
+
+
+def named(query: Select[Mailing], text: str) -> Select[Mailing]:
+    """Those of `query` whose name contains `text`."""
+    # SQLite ignores case in ASCII alone: the usual ways to write a word in capitals are asked for by name.
+    ways = {text, text.lower(), text.upper(), text.capitalize(), text.title()}
+    return query.where(or_(*(Mailing.name.icontains(way, autoescape=True) for way in ways)))
+
+
+def latest_runs(mailing_ids: Collection[int]) -> Select[Run]:
+    """The newest run of each of these mailings that has one, by one statement."""
+    newest = (
+        select(Run.id)
+        .where(Run.mailing_id == Mailing.id)
+        .order_by(Run.scheduled_for.desc())
+        .limit(1)
+        .correlate(Mailing)
+        .scalar_subquery()
+    )
+    return select(Run).where(Run.id.in_(select(newest).select_from(Mailing).where(Mailing.id.in_(mailing_ids))))
+
+
+def runs_of(mailing: Mailing, *, since: int | None = None, before: int | None = None) -> Select[Run]:
+    """The mailing's runs; those with ids from `since` on, the newest first, or those with ids below `before`."""
+    query = select(Run).where(Run.mailing_id == mailing.id)
+    if since is not None:
+        query = query.where(Run.id >= since).order_by(Run.id.desc())
+    return query if before is None else query.where(Run.id < before)
+
+
+def first_live_run(mailing: Mailing) -> Select[int | None]:
+    """The id of the oldest run that is not done, or of the newest one when all are done."""
+    unfinished = func.min(Run.id).filter(Run.status != RunStatus.DONE)
+    return select(func.coalesce(unfinished, func.max(Run.id))).where(Run.mailing_id == mailing.id)
+
+
+def deliveries_of(run: Run) -> Select[Delivery]:
+    return select(Delivery).where(Delivery.run_id == run.id)
+
+
+def deliveries_like(query: Select[Delivery], status: str = "", email: str = "") -> Select[Delivery]:
+    """Those of `query` in that status (all for an unknown word) whose address begins with `email`."""
+    if status in list(DeliveryStatus):
+        query = query.where(Delivery.status == DeliveryStatus(status))
+    if email:
+        query = query.where(Delivery.email.istartswith(email, autoescape=True))
+    return query
+
+
+def attempts_of(delivery: Delivery) -> Select[Attempt]:
+    """All tries at the delivery, the first one first."""
+    return select(Attempt).where(Attempt.delivery_id == delivery.id).order_by(Attempt.id)
+
+
+def recipients(
+    user: User, audience: Audience, segment: Segment | None = None, client_ids: Collection[int] = ()
+) -> Select[Client]:
+    """Whom a mailing of the user with this audience would go to now: active clients only."""
+    if audience is Audience.SEGMENT and segment is not None:
+        return segments.audience(segment)
+    active = active_clients(user.id)
+    return active if audience is Audience.ALL else active.where(Client.id.in_(client_ids))
+
+
+def how_many(query: Select[Client]) -> Select[int]:
+    """The number of the clients in `query`."""
+    return select(func.count()).select_from(query.with_only_columns(Client.id).subquery())
+
+
+def clients_by_name(user: User, also: Collection[int], limit: int) -> Select[Client]:
+    """The user's first clients by name, at most `limit`, and those whose ids are in `also`."""
+    first = clients_of(user).with_only_columns(Client.id).order_by(*BY_NAME).limit(limit).subquery()
+    return clients_of(user).where(or_(Client.id.in_(select(first.c.id)), Client.id.in_(also))).order_by(*BY_NAME)
+
+
+def planned_next(user: User) -> Select[Mailing]:
+    """The user's mailings that will run, the nearest first."""
+    may_run = (Mailing.next_run_at.is_not(None), Mailing.paused_at.is_(None), Mailing.disabled_at.is_(None))
+    return visible_to(user).where(*may_run).order_by(Mailing.next_run_at, Mailing.id)
+
+
+def unfinished(user: User) -> Select[Run, Mailing]:
+    """The user's runs that are not done, the newest first, each with its mailing."""
+    return _runs_with_mailings(user).where(Run.status != RunStatus.DONE)
+
+
+def troubled(user: User, since: datetime) -> Select[Run, Mailing]:
+    """The user's runs since then with letters that failed, or may have failed, or with a fault; the newest first."""
+    return _runs_with_mailings(user).where(
+        Run.created_at >= since, or_(Run.failed > 0, Run.unknown > 0, Run.fault != "")
+    )
+
+
+def _runs_with_mailings(user: User) -> Select[Run, Mailing]:
+    return (
+        select(Run, Mailing)
+        .join(Mailing, Mailing.id == Run.mailing_id)
+        .where(Run.owner_id == user.id, Mailing.deleted_at.is_(None))
+        .order_by(Run.id.desc())
+    )
+
+
+def letters_sent(user: User, since: datetime) -> Select[int]:
+    """How many letters the user's runs of that time have sent."""
+    return select(func.coalesce(func.sum(Run.sent), 0)).where(Run.owner_id == user.id, Run.created_at >= since)
+
+
+def number_of_clients(user: User) -> Select[int]:
+    return select(func.count(Client.id)).where(Client.owner_id == user.id)
+
+
+def number_of_messages(user: User) -> Select[int]:
+    return select(func.count(Message.id)).where(Message.owner_id == user.id, Message.deleted_at.is_(None))
+
+
+def number_of_mailings(user: User) -> Select[int]:
+    return select(func.count(Mailing.id)).where(Mailing.owner_id == user.id, Mailing.deleted_at.is_(None))
