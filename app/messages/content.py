@@ -297,7 +297,7 @@ def text_of(html: str) -> str:
         if len(text.encode()) <= LARGEST_BODY:
             return text
     # Too deep to lay out, or the indentation of its lists outgrew it.
-    return _tidy("\n".join(root.itertext()))
+    return _tidy("\n".join(root.itertext()).replace("&amp;", "&"))
 
 
 _CELL_EDGE = "\x02"  # can't be in the HTML any more, and is no blank that the layout would swallow
@@ -343,13 +343,19 @@ def _prepare_for_text(root: Any) -> None:
     for link in root.iter("a"):
         _write_address(link)
     for element in root.iter(etree.Element):
+        # Inscriptis reads entities once more: «&amp;lt;», which shows «&lt;», would become «<».
+        element.text, element.tail = _escaped(element.text), _escaped(element.tail)
+        alt = _escaped(element.get("alt"))
         hidden = "display:none" in re.sub(r"\s", "", element.get("style", "")).lower()
-        alt = element.get("alt", "")
         element.attrib.clear()
         if hidden:
             element.set("style", "display:none")
         elif element.tag == "img" and alt:
             element.set("alt", alt)
+
+
+def _escaped(text: str | None) -> str | None:
+    return text and text.replace("&", "&amp;")
 
 
 def _write_address(link: Any) -> None:
