@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 import structlog
 from flask import Flask, current_app, has_app_context
 from redis import Redis, RedisError
-from rq import Queue
+from rq import Queue, Worker
 from rq.job import Job
 from rq_scheduler import Scheduler
 
@@ -50,7 +50,7 @@ def job(*, urgent: bool = False) -> Callable[[Callable[..., None]], JobFunction]
         def run(*ids: int) -> None:
             with _application_context():
                 # From here on the state has to be looked at anew, so a further call is no repetition any more.
-                connection().delete(_mark(run, ids))  # type: ignore[arg-type]
+                connection().delete(_mark(run, ids))
                 structlog.contextvars.clear_contextvars()
                 function(*ids)
 
@@ -153,6 +153,28 @@ def failed_jobs() -> Iterator[Job]:
     for found in reversed(Job.fetch_many(ids, connection=connection())):
         if found is not None:
             yield found
+
+
+def workers_alive() -> int:
+    """How many workers listen to our queue.
+
+    One that was killed counts until its last heartbeat runs out: at most 105 s for `worker.py`, 8 min for `rq worker`.
+
+    Raises:
+        redis.RedisError
+    """
+    return len(Worker.all(queue=Queue(QUEUE_NAME, connection=connection())))
+
+
+def scheduler_alive() -> bool:
+    """Whether a scheduler has passed within the last dozen seconds and has not said good-bye since.
+
+    Raises:
+        redis.RedisError
+    """
+    redis = connection()
+    instances = redis.scan_iter(f"{Scheduler.redis_scheduler_namespace_prefix}*", count=1000)
+    return any(redis.hexists(instance, "birth") and not redis.hexists(instance, "death") for instance in instances)
 
 
 def _call_name(function: Any, ids: tuple[int, ...]) -> str:
