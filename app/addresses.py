@@ -39,11 +39,13 @@ def parse_address(text: str) -> Address:
             allow_smtputf8=True,
             allow_quoted_local=False,
             allow_domain_literal=False,
+            strict=True,  # at most 64 characters before the @ (RFC 5321, 4.5.3.1.1)
             test_environment=True,  # *.test and *.example are somebody's test addresses, not mistakes
         )
     except EmailNotValidError as error:
         raise BadAddress(_("This is not a usable e-mail address: %(why)s", why=str(error))) from None
-    if len(parsed.normalized.encode()) > LONGEST_ADDRESS:
-        raise BadAddress(_("This e-mail address is longer than %(limit)s characters.", limit=LONGEST_ADDRESS))
     key = f"{parsed.local_part}@{parsed.ascii_domain}".casefold()
+    # The key may be the longer one: with the domain in ASCII, or when lower case needs more letters than upper case.
+    if max(len(parsed.normalized.encode()), len(key)) > LONGEST_ADDRESS:
+        raise BadAddress(_("This e-mail address is longer than %(limit)s characters.", limit=LONGEST_ADDRESS))
     return Address(email=parsed.normalized, key=key)
