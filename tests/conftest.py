@@ -8,10 +8,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from flask import Flask
+from flask import Flask, has_app_context
 from flask.testing import FlaskClient, FlaskCliRunner
 from flask_migrate import upgrade
 from rq import Queue, SimpleWorker
@@ -155,7 +156,8 @@ def run_jobs(app: Flask) -> Callable[[], None]:
     """Run what stands in the queue, and what that enqueues, until nothing is left. A failed job fails the test."""
 
     def run() -> None:
-        with app.app_context():
+        with nullcontext() if has_app_context() else app.app_context():
+            db.session.rollback()  # an open transaction of the test's own would lock SQLite
             default = Queue(queue.QUEUE_NAME, connection=queue.connection())
             SimpleWorker([default], connection=queue.connection()).work(burst=True, logging_level="WARNING")
             failed = [str(job.latest_result().exc_string) for job in queue.failed_jobs()]

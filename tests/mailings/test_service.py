@@ -1,0 +1,235 @@
+"""What owners do with mailings."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from app import clock
+from app.auth.models import User
+from app.clients.models import Client, ClientStatus, Segment
+from app.delivery import service as delivery
+from app.delivery.models import Delivery, Run, RunStatus, SkipReason
+from app.errors import NotFound, RuleBroken
+from app.extensions import db
+from app.mailings import dispatch, service
+from app.mailings.models import Audience, Mailing, MailingStatus, Period
+from app.mailings.service import Draft
+from app.mailings.status import status_of
+from tests import make
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def user(context: None) -> User:
+    return make.user("owner@golub.test")
+
+
+@pytest.fixture
+def other(context: None) -> User:
+    return make.user("stranger@golub.test")
+
+
+def draft(user: User, **fields: Any) -> Draft:
+    values: dict[str, Any] = {
+        "name": "Weekly news",
+        "audience": Audience.ALL,
+        "segment_id": None,
+        "client_ids": (),
+        "start_at": clock.now() + HOUR,
+        "end_at": None,
+        "period": Period.ONCE,
+        "timezone": "Europe/Moscow",
+    } | fields
+    if "message_id" not in values:
+        values["message_id"] = make.message(user).id
+    return Draft(**values)
+
+
+def emails(mailing: Mailing) -> list[str]:
+    return sorted(client.email for client in db.session.scalars(service.audience_of(mailing)))
+
+
+def prepared(mailing: Mailing) -> Run:
+    run = service.start_now(mailing)
+    delivery.plan(run, service.audience_of(mailing))
+    db.session.commit()
+    db.session.refresh(run)
+    return run
+
+
+def test_a_mailing_before_its_window_waits_for_its_start(user: User) -> None:
+    wanted = draft(user)
+    mailing = service.create(user, wanted)
+    assert (mailing.next_run_at, mailing.status) == (wanted.start_at, MailingStatus.CREATED)
+
+
+def test_a_mailing_inside_its_window_is_due_at_once(user: User) -> None:
+    mailing = service.create(user, draft(user, start_at=clock.now() - HOUR, end_at=clock.now() + HOUR))
+    assert len(dispatch.dispatch_due("golub@golub.test")) == 1
+    assert mailing.status is MailingStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "words"),
+    [(HOUR, HOUR, "after the start"), (2 * HOUR, HOUR, "after the start"), (-2 * HOUR, -HOUR, "over already")],
+)
+def test_a_window_that_could_never_send_is_refused(user: User, start: timedelta, end: timedelta, words: str) -> None:
+    now = clock.now()
+    with pytest.raises(RuleBroken, match=words):
+        service.create(user, draft(user, start_at=now + start, end_at=now + end))
+
+
+def test_what_is_somebody_elses_can_not_be_used(user: User, other: User) -> None:
+    foreign_segment = Segment(owner_id=other.id, name="Theirs", conditions={})
+    db.session.add(foreign_segment)
+    db.session.flush()
+    for fields in (
+        {"message_id": make.message(other).id},
+        {"message_id": 4711},
+        {"audience": Audience.SEGMENT, "segment_id": foreign_segment.id},
+        {"audience": Audience.SEGMENT},
+        {"audience": Audience.CHOSEN, "client_ids": (make.client(other).id,)},
+    ):
+        with pytest.raises(NotFound):
+            service.create(user, draft(user, **fields))
+        db.session.expunge_all()
+        user = db.session.get_one(User, user.id)
+
+
+def test_a_shared_message_can_be_used(user: User, other: User) -> None:
+    shared = make.message(other, is_shared=True)
+    assert service.create(user, draft(user, message_id=shared.id)).message is shared
+
+
+def test_an_audience_is_the_owners_active_clients(user: User, other: User) -> None:
+    first, _second = make.clients(user, 2)
+    make.client(user, "gone@example.test", status=ClientStatus.UNSUBSCRIBED)
+    make.client(other, "theirs@example.test")
+    assert emails(service.create(user, draft(user))) == ["client0@example.test", "client1@example.test"]
+    chosen = service.create(user, draft(user, audience=Audience.CHOSEN, client_ids=(first.id,)))
+    assert emails(chosen) == ["client0@example.test"]
+
+
+def test_starting_by_hand_brings_a_one_off_forward_and_leaves_a_periodic_schedule(user: User) -> None:
+    once = service.create(user, draft(user))
+    daily = service.create(user, draft(user, period=Period.DAILY))
+    assert service.start_now(once).status is RunStatus.PREPARING
+    service.start_now(daily)
+    assert once.next_run_at is None
+    assert daily.next_run_at == daily.start_at
+
+
+def test_a_mailing_can_not_be_started_twice_at_once(user: User) -> None:
+    mailing = service.create(user, draft(user))
+    service.start_now(mailing)
+    with pytest.raises(RuleBroken, match="being sent"):
+        service.start_now(mailing)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [({"paused_at": clock.now()}, "paused"), ({"disabled_at": clock.now()}, "manager"), ({"end_at": None}, "over")],
+)
+def test_what_may_not_send_can_not_be_started(user: User, state: dict[str, Any], words: str) -> None:
+    mailing = service.create(user, draft(user))
+    if "end_at" in state:
+        state = {"start_at": clock.now() - 2 * DAY, "end_at": clock.now() - DAY}
+    for name, value in state.items():
+        setattr(mailing, name, value)
+    with pytest.raises(RuleBroken, match=words):
+        service.start_now(mailing)
+
+
+def test_a_pause_holds_the_run_and_a_resume_frees_it(user: User) -> None:
+    make.clients(user, 2)
+    mailing = service.create(user, draft(user))
+    run = prepared(mailing)
+    service.pause(mailing)
+    db.session.refresh(run)
+    assert (mailing.status, run.held_at is not None) == (MailingStatus.PAUSED, True)
+    with pytest.raises(RuleBroken):
+        service.pause(mailing)
+    service.resume(mailing)
+    db.session.refresh(run)
+    assert (mailing.status, run.held_at) == (MailingStatus.RUNNING, None)
+    with pytest.raises(RuleBroken):
+        service.resume(mailing)
+
+
+def test_a_resumed_run_stays_held_while_another_hand_holds_it(user: User) -> None:
+    make.clients(user, 1)
+    mailing = service.create(user, draft(user))
+    run = prepared(mailing)
+    service.pause(mailing)
+    mailing.disabled_at = clock.now()
+    service.resume(mailing)
+    db.session.refresh(run)
+    assert run.held_at is not None
+
+
+def test_editing_while_it_is_sent_is_refused(user: User) -> None:
+    mailing = service.create(user, draft(user))
+    service.start_now(mailing)
+    with pytest.raises(RuleBroken, match="being sent"):
+        service.edit(mailing, draft(user))
+
+
+def test_editing_the_name_does_not_move_the_next_run(user: User) -> None:
+    first = draft(user, period=Period.DAILY, start_at=clock.now() - HOUR)
+    mailing = service.create(user, first)
+    dispatch.dispatch_due("golub@golub.test")
+    delivery.cancel(db.session.scalars(select(Run)).one())
+    planned = mailing.next_run_at
+    service.edit(mailing, Draft(**(vars(first) | {"name": "Renamed"})))
+    assert (mailing.name, mailing.next_run_at) == ("Renamed", planned)
+
+
+def test_moving_the_schedule_of_one_that_has_run_never_sends_at_once(user: User) -> None:
+    mailing = service.create(user, draft(user, period=Period.DAILY, start_at=clock.now() - HOUR))
+    dispatch.dispatch_due("golub@golub.test")
+    delivery.cancel(db.session.scalars(select(Run)).one())
+    db.session.expire_all()
+    moved = clock.now() - 2 * HOUR
+    service.edit(mailing, draft(user, period=Period.DAILY, start_at=moved, message_id=mailing.message_id))
+    assert mailing.next_run_at == moved + DAY
+    assert mailing.status is MailingStatus.SENT
+
+
+def test_deleting_skips_what_waits_and_keeps_the_ledger(user: User) -> None:
+    make.clients(user, 3)
+    mailing = service.create(user, draft(user))
+    run = prepared(mailing)
+    service.delete(mailing)
+    db.session.commit()
+    db.session.refresh(run)
+    assert (run.skipped, run.status, mailing.next_run_at) == (3, RunStatus.DONE, None)
+    assert set(db.session.scalars(select(Delivery.skip_reason))) == {SkipReason.CANCELLED}
+
+
+@pytest.mark.parametrize(
+    ("fields", "runs", "unfinished", "status"),
+    [
+        ({}, 0, 0, MailingStatus.CREATED),
+        ({}, 1, 1, MailingStatus.RUNNING),
+        ({}, 1, 0, MailingStatus.SENT),
+        ({"next_run_at": None}, 1, 0, MailingStatus.COMPLETED),
+        ({"next_run_at": None}, 0, 0, MailingStatus.COMPLETED),
+        ({"paused_at": clock.now()}, 1, 1, MailingStatus.PAUSED),
+    ],
+)
+def test_the_status_follows(
+    user: User, fields: dict[str, Any], runs: int, unfinished: int, status: MailingStatus
+) -> None:
+    assert status_of(make.mailing(user, **fields), runs, unfinished) is status
+
+
+def test_clients_of_others_never_get_into_a_run(user: User, other: User) -> None:
+    make.client(other, "theirs@example.test")
+    make.client(user, "mine@example.test")
+    prepared(service.create(user, draft(user)))
+    assert db.session.scalars(select(Delivery.email)).all() == ["mine@example.test"]
+    assert db.session.scalar(select(Client.email).where(Client.owner_id == other.id)) == "theirs@example.test"
