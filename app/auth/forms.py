@@ -17,7 +17,7 @@ def one_line(text: str | None) -> str:
 class AddressForm(FlaskForm):
     """An e-mail address that a letter can be sent to."""
 
-    email = StringField(_l("E-mail"))
+    email = StringField(_l("E-mail"), [DataRequired(_l("Write an e-mail address."))])
 
     def validate_email(self, field: Field) -> None:
         try:

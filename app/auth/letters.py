@@ -8,7 +8,7 @@ from flask import current_app, render_template
 from flask_babel import force_locale
 from flask_babel import gettext as _
 
-from app.auth.models import Letter, LetterKind
+from app.auth.models import Letter, LetterKind, User
 from app.auth.tokens import Purpose, make_token
 from app.config import Settings
 
@@ -42,7 +42,15 @@ def compose(letter: Letter) -> Composed:
         }
         text = render_template(f"auth/letters/{letter.kind}.txt", **words)
         html = render_template(f"auth/letters/{letter.kind}.html", **words)
-    return Composed(user.email, subject, text, html)
+    return Composed(_mailbox(user), subject, text, html)
+
+
+def _mailbox(user: User) -> str:
+    """The address with its domain in ASCII, as it was registered (IDNA 2008).
+
+    Whoever writes the letter might otherwise follow IDNA 2003, and send what opens straße.de to strasse.de.
+    """
+    return f"{user.email.rpartition('@')[0]}@{user.email_key.rpartition('@')[2]}"
 
 
 def _target(letter: Letter) -> str:

@@ -94,6 +94,8 @@ def verify(token: str) -> Response:
     try:
         user = service.user_of_link(token)
     except service.AlreadyVerified:
+        if current_user.is_authenticated:
+            return web.redirect_to(_home(signed_in()))
         return web.render("auth/already_verified.html")
     except service.BadLink as error:
         return web.render("auth/resend.html", status=HTTPStatus.GONE, form=AddressForm(), why=str(error))

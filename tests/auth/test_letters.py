@@ -55,6 +55,17 @@ def test_every_kind_can_be_composed(kind):
     assert "http://golub.test/" in composed.html
 
 
+@pytest.mark.parametrize(
+    ("address", "mailbox"),
+    [("anna@straße.test", "anna@xn--strae-oqa.test"), ("Anna@пример.рф", "Anna@xn--e1afmkfd.xn--p1ai")],
+)
+def test_a_letter_goes_to_the_domain_that_was_registered_and_no_look_alike(smtp, address, mailbox):
+    letter = service.register(address, "ten letters")
+    db.session.commit()
+    jobs.send_letter(letter.id)
+    assert smtp.letters[0].recipients == [mailbox]
+
+
 def test_a_job_that_runs_twice_sends_once(letter, smtp):
     jobs.send_letter(letter.id)
     jobs.send_letter(letter.id)
@@ -149,7 +160,7 @@ def test_a_recipient_refused_for_now_waits(letter, smtp):
 
 
 def test_an_address_that_would_break_a_header_is_given_up_at_once(letter, smtp):
-    fresh(letter).user.email = "anna@example.test\r\nBcc: eve@example.test"
+    fresh(letter).user.email = "anna\r\nBcc: eve@example.test"
     db.session.commit()
     jobs.send_letter(letter.id)
     assert smtp.letters == []
