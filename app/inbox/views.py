@@ -3,9 +3,10 @@
 import re
 from http import HTTPStatus
 
+from babel.units import format_unit
 from flask import Blueprint, Response, current_app, flash, make_response, request, url_for
+from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
-from flask_babel import ngettext
 from markupsafe import Markup, escape
 
 from app import web
@@ -26,6 +27,16 @@ BASE = '<base target="_blank">'
 HEAD = re.compile(r"<head(?:\s[^>]*)?>", re.IGNORECASE)
 LINK = re.compile(r"https?://[^\s<>\"']+")
 AFTER_LINKS = ".,;:!?)]}»"  # belongs to the sentence around a link
+
+
+@blueprint.app_template_filter()
+def file_size(size: int) -> str:
+    """So many bytes in the reader's language: "950 byte", "1.9 kB", "31,200 kB"."""
+    if size < 1000:
+        amount, unit = float(size), "digital-byte"
+    else:
+        amount, unit = round(size / 1000, 1 if size < 100_000 else None), "digital-kilobyte"
+    return format_unit(amount, unit, length="short", locale=get_locale())
 
 
 @blueprint.get("", strict_slashes=False)

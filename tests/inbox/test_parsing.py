@@ -13,9 +13,7 @@ BROKEN = {
     "no such charset": b"Content-Type: text/plain; charset=nonsense\r\n\r\nJust text",
     "a charset that is no text": b"Content-Type: text/plain; charset=hex\r\n\r\nJust text",
     "a charset with a null": b'Content-Type: text/plain; charset="a\x00b"\r\n\r\nJust text',
-    "a charset that makes surrogates": (
-        b"Content-Type: text/html; charset=raw_unicode_escape\r\n\r\n\\ud800 text"
-    ),
+    "a charset that makes surrogates": (b"Content-Type: text/html; charset=raw_unicode_escape\r\n\r\n\\ud800 text"),
     "bytes of another charset": b"Subject: \xcf\xf0\xe8\r\nContent-Type: text/plain\r\n\r\n\xcf\xf0\xe8 text",
     "a broken encoded word": b"Subject: =?utf-8?b?0J/?= =?x?q?=ff?= =?utf-8?z?a?=\r\n\r\ntext",
     "broken base64": b"Content-Transfer-Encoding: base64\r\n\r\n!!!not base64",
@@ -95,9 +93,7 @@ def test_a_good_letter_is_taken_apart() -> None:
     assert contents.text == "Текст\n"
     assert contents.html == "<p>Разметка</p>\n"
     assert ("To", "Анна <anna@example.test>") in contents.headers
-    assert [(part.name, part.type, part.size) for part in contents.attachments] == [
-        ("счёт.pdf", "application/pdf", 5)
-    ]
+    assert [(part.name, part.type, part.size) for part in contents.attachments] == [("счёт.pdf", "application/pdf", 5)]
 
 
 def test_raw_utf8_headers_are_read() -> None:

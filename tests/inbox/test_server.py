@@ -96,9 +96,7 @@ def test_it_takes_unicode_addresses_eight_bits_and_large_letters(
     with connect(port) as smtp:
         smtp.ehlo()
         assert smtp.esmtp_features["size"] == str(32 * 1024 * 1024)
-        smtp.sendmail(
-            "голубь@почта.test", ["анна@почта.test"], large, mail_options=["SMTPUTF8", "BODY=8BITMIME"]
-        )
+        smtp.sendmail("голубь@почта.test", ["анна@почта.test"], large, mail_options=["SMTPUTF8", "BODY=8BITMIME"])
         with pytest.raises(smtplib.SMTPSenderRefused, match="552"):
             smtp.sendmail("a@golub.test", ["b@golub.test"], large + large)
     [letter] = store.letters()
@@ -123,18 +121,14 @@ def test_a_signal_ends_it_at_once_though_somebody_is_connected(
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        process = start(
-            APP_ENV="development", INSTANCE_PATH=str(tmp_path), INBOX_PORT=str(port), MAIL_SERVER=""
-        )
+        process = start(APP_ENV="development", INSTANCE_PATH=str(tmp_path), INBOX_PORT=str(port), MAIL_SERVER="")
         _output, errors = process.communicate(timeout=20)
     assert process.returncode == 1
     [line] = errors.splitlines()
     assert f"127.0.0.1:{port}" in line
 
 
-@pytest.mark.parametrize(
-    "environment", [PRODUCTION, {"APP_ENV": "development", "MAIL_SERVER": "mail.golub.test"}]
-)
+@pytest.mark.parametrize("environment", [PRODUCTION, {"APP_ENV": "development", "MAIL_SERVER": "mail.golub.test"}])
 def test_it_refuses_outside_of_development_and_beside_a_mail_server(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

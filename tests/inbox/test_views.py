@@ -4,11 +4,12 @@ from email.message import EmailMessage
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_babel import force_locale
 
 from app import create_app
 from app.config import Settings, SettingsError
 from app.inbox.store import Store
-from app.inbox.views import linkified, with_links_in_tabs
+from app.inbox.views import file_size, linkified, with_links_in_tabs
 from tests.inbox.test_parsing import BROKEN
 
 HTMX = {"HX-Request": "true"}
@@ -19,9 +20,7 @@ def letter(subject: str = "Welcome") -> bytes:
     message = EmailMessage()
     message["Subject"] = subject
     message.set_content(f"Hello <friend>!\n\nFollow {LINK}.\n")
-    message.add_alternative(
-        f'<html><head></head><body><a href="{LINK}">Follow</a></body></html>', subtype="html"
-    )
+    message.add_alternative(f'<html><head></head><body><a href="{LINK}">Follow</a></body></html>', subtype="html")
     return message.as_bytes()
 
 
@@ -36,9 +35,7 @@ def test_an_empty_inbox_says_so(browser: FlaskClient) -> None:
     assert browser.get("/inbox/").status_code == 200
 
 
-def test_the_list_shows_the_newest_first_and_asks_for_more_by_itself(
-    browser: FlaskClient, store: Store
-) -> None:
+def test_the_list_shows_the_newest_first_and_asks_for_more_by_itself(browser: FlaskClient, store: Store) -> None:
     save(store, letter("First"))
     save(store, letter("Second"), "one@golub.test", "two@golub.test")
     page = browser.get("/inbox").text
@@ -155,13 +152,9 @@ def test_a_broken_letter_has_all_its_pages(browser: FlaskClient, store: Store, c
     assert letter_id in browser.get("/inbox").text
 
 
-@pytest.mark.parametrize(
-    "line", [b"Some words and " + LINK.encode() + b"/x\r\n", b"http://a", b"&" * 70 + b"\r\n"]
-)
+@pytest.mark.parametrize("line", [b"Some words and " + LINK.encode() + b"/x\r\n", b"http://a", b"&" * 70 + b"\r\n"])
 @pytest.mark.parametrize("kind", [b"text/plain", b"text/html"])
-def test_a_letter_of_a_megabyte_has_all_its_pages(
-    browser: FlaskClient, store: Store, line: bytes, kind: bytes
-) -> None:
+def test_a_letter_of_a_megabyte_has_all_its_pages(browser: FlaskClient, store: Store, line: bytes, kind: bytes) -> None:
     content = b"Subject: large\r\nContent-Type: " + kind + b"\r\n\r\n" + line * (1_000_000 // len(line))
     letter_id = save(store, content)
     for page in ("", "?tab=html", "?tab=text", "?tab=headers", "/html", "/source"):
@@ -198,3 +191,18 @@ def test_links_in_letters_open_outside_of_the_frame() -> None:
     assert with_links_in_tabs("<p>") == '<base target="_blank"><p>'
     assert with_links_in_tabs('<HEAD lang="en"><p>') == '<HEAD lang="en"><base target="_blank"><p>'
     assert with_links_in_tabs("<header>") == '<base target="_blank"><header>'
+
+
+@pytest.mark.parametrize(
+    ("size", "language", "words"),
+    [
+        (0, "en", "0 byte"),
+        (999, "en", "999 byte"),
+        (1_940, "en", "1.9 kB"),
+        (1_940, "ru", "1,9 кБ"),
+        (31_200_000, "en", "31,200 kB"),
+    ],
+)
+def test_sizes_are_written_in_the_readers_language(inbox_app: Flask, size: int, language: str, words: str) -> None:
+    with inbox_app.test_request_context(), force_locale(language):
+        assert file_size(size) == words
