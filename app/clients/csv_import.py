@@ -210,7 +210,7 @@ def _add(owner: User, chunk: Sequence[ClientData]) -> int:
     """Insert those who are new, and say how many."""
     names = [name for data in chunk for name in data.tags]
     tag_ids = {tag.name.casefold(): tag.id for tag in service.tags_named(owner.id, names)}
-    statement = insert_or_ignore(Client, db.session).returning(Client.id, Client.email_key)
+    statement = insert_or_ignore(Client.__table__, db.session).returning(Client.id, Client.email_key)
     inserted = db.session.execute(statement, [_columns_of(owner, data) for data in chunk]).all()
     first = {data.address.key: data for data in reversed(chunk)}  # of two rows with one address it was the first
     worn = [

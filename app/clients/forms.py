@@ -6,6 +6,7 @@ from typing import Any, Self
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import SelectField, StringField, ValidationError
+from wtforms.fields.choices import SelectChoice  # type: ignore[attr-defined]  # types-WTForms is behind
 from wtforms.widgets import DateInput, TextArea
 
 from app.addresses import parse_address
@@ -33,6 +34,9 @@ class Parsed(StringField):
         self.parsed: Any = None
         self.flags.required = required
 
+    def process_formdata(self, valuelist: list[Any]) -> None:
+        self.data = valuelist[0] if valuelist else ""
+
     def pre_validate(self, _form: Any) -> None:
         try:
             self.parsed = self.parse(self.data or "")
@@ -54,9 +58,8 @@ class ClientForm(FlaskForm):
     birth_year = Parsed(_l("Birth year"), fields.parse_birth_year)
     status = SelectField(
         _l("Status"),
-        choices=[(status.value, label) for status, label in STATUS_LABELS.items()],
-        coerce=ClientStatus,
-        default=ClientStatus.ACTIVE,
+        choices=[SelectChoice(status.value, label) for status, label in STATUS_LABELS.items()],
+        default=ClientStatus.ACTIVE.value,
         description=_l("Letters go to active clients only."),
     )
     tags = Parsed(_l("Tags"), fields.parse_tags, description=_l("Between commas, such as “regular, wholesale”."))
@@ -95,14 +98,14 @@ class ClientForm(FlaskForm):
             comment=self.comment.parsed,
             tags=self.tags.parsed,
             attributes=self.attributes.parsed,
-            status=self.status.data,
+            status=ClientStatus(self.status.data),
         )
 
 
 class ConditionsForm(FlaskForm):
     """Who belongs to a segment. Without a name it can be counted already."""
 
-    tag = SelectField(_l("Tag"))
+    tag = SelectField(_l("Tag"), default="")
     born_from = Parsed(_l("Born in or after"), fields.parse_birth_year)
     born_to = Parsed(_l("Born in or before"), fields.parse_birth_year)
     domain = Parsed(_l("E-mail domain"), fields.parse_domain, description=_l("Such as example.com."))
@@ -111,7 +114,7 @@ class ConditionsForm(FlaskForm):
     def offer_tags(self, names: Iterable[str], present: str | None = None) -> None:
         """The tags to choose from. The present one stays a choice when no client bears it any more."""
         known = dict.fromkeys(filter(None, [*names, present]))
-        self.tag.choices = [("", _l("any")), *((name, name) for name in known)]
+        self.tag.choices = [SelectChoice("", _l("any")), *map(SelectChoice, known)]
 
     def validate(self, extra_validators: Any = None) -> bool:
         if not super().validate(extra_validators):

@@ -53,11 +53,9 @@ def test_wildcards_are_looked_for_as_they_are(people, words):
     assert found(people, words) == {"hundred_percent@example.test"}
 
 
-@pytest.mark.parametrize(
-    "words", ["%", "_", ".", "[", "(", "*", "\\", "^", "$", "?", "a|b", "'", "\0[", "anna семёнов"]
-)
+@pytest.mark.parametrize("words", ["%", "_", "[", "(", "*", "\\", "^", "$", "?", "a|b", "'", "\0[", "anna семёнов"])
 def test_a_pattern_never_finds_everybody(people, words):
-    assert len(found(people, words)) < 3 or words in ".\0"
+    assert len(found(people, words)) < 2
 
 
 @pytest.mark.parametrize("words", ["ann.", ".*", "[[:alpha:]]", "(?i)x", "***=a", "petrovaanna", "semyon%test"])

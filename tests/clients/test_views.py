@@ -99,7 +99,7 @@ class TestList:
         for q in ("семен", "СЕМЁН", "A@EXAMPLE"):
             assert names_in(owner_client.get("/clients/", query_string={"q": q})) == ["Семёнов"]
 
-    @pytest.mark.parametrize("q", ["%", "_", "'", "\\", "\0", "[", "x" * 5000, "<b>"])
+    @pytest.mark.parametrize("q", ["%", "_", "'", "\\", "\0[", "[", "x" * 5000, "<b>"])
     def test_no_search_is_a_fault(self, owner_client, add, q):
         add(last_name="Petrova")
         answer = owner_client.get("/clients/", query_string={"q": q, "tag": q, "status": q})
@@ -285,7 +285,7 @@ class TestSegments:
         form = owner_client.get(f"/clients/segments/{segment.id}/edit").text
         for known in ('value="VIPs"', '<option selected value="VIP">', 'value="1980"', 'value="2026-01-31"'):
             assert known in form
-        data = {"name": "Young", "born_from": "2000"}
+        data = {"name": "Young", "tag": "", "born_from": "2000"}
         assert owner_client.post(f"/clients/segments/{segment.id}/edit", data=data).status_code == 303
         assert the_only(app, Segment).conditions["tag"] is None
 
@@ -328,10 +328,10 @@ class TestSegments:
         assert "<form" not in fragment
         assert fragment.strip().splitlines()[0] in owner_client.get(url).text
         assert "2 clients would get" in owner_client.get("/clients/segments/new", headers=HTMX).text
-        for senseless in ("born_from=1", "born_from=1990&born_to=1980", "domain=%25", "added_after=x"):
+        for senseless in ("born_from=1", "born_from=1990&born_to=1980", "domain=%25", "added_after=x", "tag=%00x"):
             answer = owner_client.get(f"/clients/segments/new?{senseless}", headers=HTMX)
             assert "Nobody can be counted yet" in answer.text
-        for nobody in ("tag=unknown", "domain=nobody.test", "tag=%00x"):
+        for nobody in ("tag=unknown", "domain=nobody.test"):
             assert "0 clients would get" in owner_client.get(f"/clients/segments/new?{nobody}", headers=HTMX).text
 
     def test_a_tag_that_nobody_has_any_more_stays_in_its_segment(self, app, owner_client, add_segment):
