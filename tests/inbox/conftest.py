@@ -11,6 +11,7 @@ from app import create_app
 from app.config import Settings
 from app.extensions import db
 from app.inbox.store import Store
+from app.logs import configure_logs
 
 
 @pytest.fixture
@@ -19,7 +20,14 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def inbox_app(app: Flask, settings: Settings, tmp_path: Path) -> Iterator[Flask]:
+def same_logs(settings: Settings) -> Iterator[None]:
+    """A further application sets up the logs of the whole process: give them back to the suite's own."""
+    yield
+    configure_logs(settings)
+
+
+@pytest.fixture
+def inbox_app(app: Flask, settings: Settings, same_logs: None, tmp_path: Path) -> Iterator[Flask]:
     inbox_app = create_app(
         Settings(
             _env_file=None,

@@ -161,7 +161,7 @@ def test_a_letter_of_a_megabyte_has_all_its_pages(browser: FlaskClient, store: S
         assert browser.get(f"/inbox/{letter_id}{page}").status_code == 200, page
 
 
-def test_production_has_no_inbox(client: FlaskClient, settings: Settings) -> None:
+def test_production_has_no_inbox(client: FlaskClient, settings: Settings, same_logs: None) -> None:
     assert client.get("/inbox").status_code == 404
     production = create_app(settings.model_copy(update={"app_env": "production", "secret_key": "x" * 40}))
     assert not [rule for rule in production.url_map.iter_rules() if rule.rule.startswith("/inbox")]
