@@ -64,6 +64,14 @@ class Connection(flask_mail.Connection):
     def configure_host(self) -> smtplib.SMTP:
         return open_smtp(current_app.config["SETTINGS"])
 
+    def send(self, message: flask_mail.Message, envelope_from: str | tuple[str, str] | None = None) -> None:
+        """Hand one letter over. Flask-Mail's own knows no addresses outside ASCII (RFC 6531); smtplib does."""
+        if message.has_bad_headers():
+            raise flask_mail.BadHeaderError
+        if self.host is not None:  # None: MAIL_SUPPRESS_SEND
+            letter = message._message()  # noqa: SLF001  the hook that our Message fills
+            self.host.send_message(letter, str(envelope_from or message.sender), list(map(str, message.send_to)))
+
 
 class Mail(flask_mail.Mail):
     def connect(self) -> Connection:

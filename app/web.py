@@ -28,7 +28,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.database import only_reads
 from app.errors import GolubError, NotAllowed, NotFound, RuleBroken
-from app.extensions import db
+from app.extensions import db, login_manager
 
 LANGUAGES = {"en": "English", "ru": "Русский"}
 STATUS_OF: dict[type[GolubError], HTTPStatus] = {
@@ -131,7 +131,8 @@ def _security_headers(response: Response) -> Response:
 
 
 def _golub_error(error: GolubError) -> Response:
-    status = next(status for kind, status in STATUS_OF.items() if isinstance(error, kind))
+    fits = (status for kind, status in STATUS_OF.items() if isinstance(error, kind))
+    status = next(fits, HTTPStatus.BAD_REQUEST)
     return _error_response(status, str(error))
 
 
@@ -148,6 +149,9 @@ def _http_error(error: HTTPException) -> Response:
     }
     text = texts.get(HTTPStatus(error.code), error.description or "")
     if isinstance(error, CSRFError):
+        if wants_fragment() and not current_user.is_authenticated:
+            # The session is gone, and the token with it: what this page needs is a new log-in.
+            return make_response(login_manager.unauthorized())
         text = _("This form is too old: your session has changed since. Load the page again and repeat.")
     response = _error_response(HTTPStatus(error.code), text)
     for name, value in error.get_headers():

@@ -1,0 +1,185 @@
+"""The main job on real parts: gunicorn, worker.py, scheduler.py, Redis and a mail server, used over HTTP alone."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import Session
+
+from app.config import ROOT
+from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
+from app.mailings.models import Mailing, MailingStatus
+from dev import servers, tied
+from tests.browsing import Person
+from tests.make import PASSWORD
+from tests.smtp import Received, RecordingSmtp
+
+LINK = re.compile(r"https?://\S+/auth/verify/\S+")
+CLIENTS = {"anna@example.test", "boris@example.test", "вера@пример.test"}
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[str], str]) -> str:
+    return new_database("processes")
+
+
+@pytest.fixture
+def mail_server() -> Iterator[RecordingSmtp]:
+    with RecordingSmtp() as server:
+        yield server
+
+
+@pytest.fixture
+def service(database_url: str, mail_server: RecordingSmtp, tmp_path: Path) -> Iterator[str]:
+    """All of Golub as in production, but for its settings. Gives its address."""
+    port = servers.free_port()
+    base_url = f"http://127.0.0.1:{port}"
+    with ExitStack() as stack:
+        redis = stack.enter_context(servers.start_redis(tmp_path, socket=None, port=None, persistent=False))
+        environment = os.environ | {
+            "APP_ENV": "production",
+            "INSTANCE_PATH": str(tmp_path / "instance"),
+            "SECRET_KEY": "only-for-this-test-and-long-enough",
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis.url,
+            "BASE_URL": base_url,
+            "MAIL_SERVER": "127.0.0.1",
+            "MAIL_PORT": str(mail_server.port),
+            "MAIL_DEFAULT_SENDER": "golub@golub.test",
+        }
+        log = stack.enter_context((tmp_path / "log").open("wb"))
+
+        def start(*command: str) -> tied.Tied:
+            return tied.start([sys.executable, *command], folder=ROOT, environment=environment, output=log)
+
+        with start("-m", "flask", "db", "upgrade") as upgrade:
+            assert upgrade.wait(60) == 0, (tmp_path / "log").read_text()
+        for command in (
+            ("-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--threads", "4"),
+            ("worker.py", "--count", "2"),
+            ("scheduler.py",),
+        ):
+            stack.enter_context(start(*command))
+        wait_for(lambda: is_ready(base_url), 60)
+        yield base_url
+    text = (tmp_path / "log").read_text()
+    assert "Traceback" not in text, text
+    assert PASSWORD not in text
+
+
+def is_ready(base_url: str) -> bool:
+    try:
+        return requests.get(f"{base_url}/readyz", timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, f"waited {seconds} s in vain"
+        time.sleep(0.05)
+
+
+def letters_with(mail_server: RecordingSmtp, subject: str) -> list[Received]:
+    return [letter for letter in mail_server.letters if letter.message["Subject"] == subject]
+
+
+def recipients(letters: list[Received]) -> list[str]:
+    return sorted(address for letter in letters for address in letter.recipients)
+
+
+def sign_up(person: Person, mail_server: RecordingSmtp) -> None:
+    email = "owner@golub.test"
+    person.fill_in("/auth/register", email=email, password=PASSWORD, name="Olga", timezone="Europe/Moscow")
+    wait_for(lambda: mail_server.to(email), 20)
+    [letter] = mail_server.to(email)
+    text = letter.message.get_body(("plain",))
+    assert text is not None
+    link = LINK.search(text.get_content())
+    assert link is not None
+    assert link[0].startswith(person.base_url)
+    person.fill_in(link[0])
+    person.see("/overview")
+
+
+def write_message(person: Person, subject: str) -> str:
+    """Write a message, and give its id."""
+    person.fill_in("/messages/new", subject=subject, html=f"<p>{subject} for you</p>", text="")
+    found = re.search(r"/messages/(\d+)", person.see("/messages/"))
+    assert found is not None
+    return found[1]
+
+
+def plan(person: Person, name: str, message_id: str, start: datetime, period: str) -> None:
+    person.fill_in(
+        "/mailings/new",
+        name=name,
+        message_id=message_id,
+        audience="all",
+        start_at=start.strftime("%Y-%m-%dT%H:%M:%S"),
+        period=period,
+        timezone="UTC",
+    )
+
+
+def test_what_is_planned_in_the_browser_is_delivered_by_the_workers(
+    service: str, mail_server: RecordingSmtp, database_url: str
+) -> None:
+    person = Person(service)
+    sign_up(person, mail_server)
+    for email in CLIENTS:
+        person.fill_in("/clients/new", email=email, first_name="Client", status="active")
+    first, second = write_message(person, "First news"), write_message(person, "Daily news")
+
+    # Whole seconds, at least two seconds ahead when the form is sent.
+    start = datetime.now(UTC).replace(microsecond=0, tzinfo=None) + timedelta(seconds=3)
+    plan(person, "Once", first, start, "once")
+    plan(person, "Every day", second, start + timedelta(seconds=1), "daily")
+    wait_for(lambda: len(letters_with(mail_server, "Daily news")) == len(CLIENTS), 20)
+    wait_for(lambda: len(letters_with(mail_server, "First news")) == len(CLIENTS), 20)
+
+    due_at = start.replace(tzinfo=UTC).timestamp()
+    left_at = min(letter.at for letter in letters_with(mail_server, "First news"))
+    assert 0 <= left_at - due_at <= 2
+    assert min(letter.at for letter in letters_with(mail_server, "Daily news")) >= due_at + 1
+
+    wait_for(lambda: "Completed" in person.see("/mailings/"), 10)
+    time.sleep(1)  # long enough for a second copy to come, were there one
+    assert recipients(letters_with(mail_server, "First news")) == sorted(CLIENTS)
+    assert recipients(letters_with(mail_server, "Daily news")) == sorted(CLIENTS)
+    assert len(mail_server.letters) == 1 + 2 * len(CLIENTS)
+    assert_ledger(database_url, start.replace(tzinfo=UTC))
+    person.close()
+
+
+def assert_ledger(database_url: str, start: datetime) -> None:
+    """Exactly two runs, three deliveries and three attempts each, all sent, with the server's words."""
+    engine = create_engine(database_url)
+    with Session(engine) as session:
+        once, daily = session.scalars(select(Mailing).order_by(Mailing.id)).all()
+        assert (once.status, once.next_run_at) == (MailingStatus.COMPLETED, None)
+        assert (daily.status, daily.next_run_at) == (MailingStatus.SENT, start + timedelta(seconds=1, days=1))
+        runs = session.scalars(select(Run).order_by(Run.scheduled_for)).all()
+        assert [(run.mailing_id, run.scheduled_for) for run in runs] == [
+            (once.id, start),
+            (daily.id, start + timedelta(seconds=1)),
+        ]
+        for run in runs:
+            assert run.status is RunStatus.DONE
+            assert (run.planned, run.sent) == (3, 3)
+            deliveries = session.scalars(select(Delivery).where(Delivery.run_id == run.id)).all()
+            assert {delivery.email for delivery in deliveries} == CLIENTS
+            assert {delivery.status for delivery in deliveries} == {DeliveryStatus.SENT}
+            attempts = session.scalars(select(Attempt).where(Attempt.run_id == run.id)).all()
+            assert sorted(attempt.delivery_id for attempt in attempts) == sorted(d.id for d in deliveries)
+            assert {(attempt.code, attempt.reply) for attempt in attempts} == {(250, "2.0.0 accepted")}
+    engine.dispose()
