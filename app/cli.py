@@ -6,12 +6,12 @@ Each prints what people want to know, or one line on standard error and ends wit
 import json
 import logging
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, ParamSpec
 
 import click
@@ -71,7 +71,8 @@ class _Command(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            raise _BadArguments(f"{error.format_message()} See: flask {self.name} --help") from None
+            message = " ".join(error.format_message().split())
+            raise _BadArguments(f"{message} See: flask {ctx.info_name} --help") from None
 
 
 def _command(name: str, *, reads: bool = False) -> Callable[[Callable[P, None]], click.Command]:
@@ -80,7 +81,7 @@ def _command(name: str, *, reads: bool = False) -> Callable[[Callable[P, None]],
     def decorate(function: Callable[P, None]) -> click.Command:
         @wraps(function)
         def speaking(*args: P.args, **kwargs: P.kwargs) -> None:
-            with _reading(reads), _logs_on_stderr(), force_locale("en"), _faults_in_one_line():
+            with _reading(reads), _warnings_on_stderr(), force_locale("en"), _faults_in_one_line():
                 function(*args, **kwargs)
 
         return click.command(name, cls=_Command)(with_appcontext(speaking))
@@ -98,17 +99,19 @@ def _reading(reads: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _logs_on_stderr() -> Iterator[None]:
-    """What a command prints may go into a pipe; events of the log don't belong there."""
+def _warnings_on_stderr() -> Iterator[None]:
+    """What a command prints may go into a pipe, where events of the log don't belong; whoever waits reads the rest."""
     handlers = [handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler]
-    before = [(handler, handler.stream) for handler in handlers]
+    before = [(handler, handler.stream, handler.level) for handler in handlers]
     try:
         for handler in handlers:
             handler.setStream(sys.stderr)
+            handler.setLevel(logging.WARNING)
         yield
     finally:
-        for handler, stream in before:
+        for handler, stream, level in before:
             handler.setStream(stream)
+            handler.setLevel(level)
 
 
 @contextmanager
@@ -186,8 +189,12 @@ def create_admin(email: str | None, name: str | None, password: str | None) -> N
     click.echo(f"{user.email} is an administrator now. Log in at {_settings().base_url}/auth/login")
 
 
+def _has_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
 def _ask(what: str, *, may_be_empty: bool = False) -> str:
-    if sys.stdin.isatty():
+    if _has_terminal():
         return str(click.prompt(what, default="" if may_be_empty else None, show_default=False))
     if may_be_empty:  # nobody is there to be asked
         return ""
@@ -195,7 +202,7 @@ def _ask(what: str, *, may_be_empty: bool = False) -> str:
 
 
 def _ask_password() -> str:
-    if sys.stdin.isatty():
+    if _has_terminal():
         return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
     if line := sys.stdin.readline().rstrip("\r\n"):
         return line
@@ -204,7 +211,7 @@ def _ask_password() -> str:
 
 @_command("set-role")
 @click.argument("email")
-@click.argument("role", type=click.Choice([role.value for role in Role], case_sensitive=False))
+@click.argument("role", metavar="ROLE", type=click.Choice([role.value for role in Role], case_sensitive=False))
 def set_role(email: str, role: str) -> None:
     """Give the account EMAIL the role ROLE: user, manager, editor or admin."""
     user = _user(email)
@@ -325,12 +332,12 @@ def _wait_for(run_id: int, mailing_id: int, timeout: float) -> None:
     """
     if not queue.workers_alive():
         _note("No worker is alive, so nobody will send it. Start one: python worker.py")
-    ends = time.monotonic() + timeout
+    ends = monotonic() + timeout
     with _reading(True), click.progressbar(length=1, label=f"Run {run_id}", file=sys.stderr) as bar:
-        while not (run := _look_at(run_id)).is_finished and time.monotonic() < ends:
+        while not (run := _look_at(run_id)).is_finished and monotonic() < ends:
             bar.length = max(run.planned, 1)
             bar.update(run.planned - run.pending - run.sending - bar.pos)
-            time.sleep(min(POLL_SECONDS, max(0, ends - time.monotonic())))
+            sleep(min(POLL_SECONDS, max(0, ends - monotonic())))
     figures = ", ".join(f"{name} {getattr(run, name)}" for name in FIGURES)
     if not run.is_finished:
         why = f" {_hindrance(run)}." if _hindrance(run) else ""
