@@ -155,7 +155,7 @@ def _plain(text: str) -> str:
 def sanitise(html: str) -> str:
     """`html` with what letters need (text, tables, pictures, links, inline styles) and nothing active.
 
-    Pictures come by http(s), links lead to http(s), mailto and tel. The result is a fixed point.
+    Pictures come by http(s), links lead to http(s), mailto and tel.
 
     Raises:
         BadContent: when it is nested too deeply, or too tangled, to be parsed in bounded time.
@@ -316,7 +316,8 @@ def _layout() -> ParserConfig:
     css |= {
         tag: HtmlElement(display=Display.block) for tag in ("tr", "caption", "dd", "dt", "section", "main", "center")
     }
-    css |= {tag: HtmlElement(display=Display.block, margin_before=1, margin_after=1) for tag in ("table", "dl")}
+    # No margin after: Inscriptis would set it after each row.
+    css |= {tag: HtmlElement(display=Display.block, margin_before=1) for tag in ("table", "dl")}
     start = {"table": _nothing, "tr": _nothing, "td": _start_cell, "th": _start_cell}
     end = {"table": _nothing, "td": _nothing, "th": _nothing}
     return ParserConfig(

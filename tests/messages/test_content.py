@@ -1,9 +1,12 @@
 """What a letter may hold."""
 
+import re
 import time
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.messages import content
 from app.messages.content import BadContent
@@ -75,6 +78,9 @@ XSS = {
     "cdata": "<![CDATA[<img src=x onerror=alert(1)>]]>",
     "attribute that ends in a tag": "<p title='\"><script>alert(1)</script>'>x</p>",
 }
+
+_USUAL = "<table></table><tr><td><p></p><b></b></a><ul><li></ul><pre>x<!-- --><font color=red>&lt;script&gt;"
+_PIECES = sorted({piece for html in (*XSS.values(), _USUAL) for piece in re.findall(r"<[^>]*>?|[^<]+", html)})
 
 BOMBS = {
     "open blocks": "<div>" * 10_000 + "x",
@@ -158,6 +164,15 @@ def test_nothing_active_is_left_inside_a_letter(context, html):
     cleaned = content.sanitise(f"<table><tr><td><p>Before {html} after</p></td></tr></table>")
     assert_inert(cleaned)
     assert content.sanitise(cleaned) == cleaned
+
+
+@settings(max_examples=100, deadline=None)
+@given(pieces=st.lists(st.sampled_from(_PIECES), max_size=15))
+def test_nothing_active_comes_of_pieces_put_together(pieces):
+    html = "".join(pieces)
+    assert_inert(content.sanitise(html))
+    content.removed_from(html)
+    content.text_of(html)
 
 
 def test_what_letters_need_is_kept(context):
@@ -328,6 +343,10 @@ def test_a_table_becomes_a_line_a_row():
         "<tr><td>Голубь</td><td align=right>500</td></tr><tr><td></td><td>Клетка</td></tr></tbody></table><p>Конец"
     )
     assert content.text_of(html) == "Товар  Цена\nГолубь  500\nКлетка\n\nКонец"
+
+
+def test_rows_without_a_body_stand_together():
+    assert content.text_of("x<table><tr><td>1<td>2<tr><td>3<td>4</table>") == "x\n\n1  2\n3  4"
 
 
 def test_layout_tables_leave_no_trace_but_the_text():
