@@ -139,7 +139,7 @@ def is_visible(text: str) -> bool:
 
 
 def _check_size(text: str) -> None:
-    if len(text.encode()) > LARGEST_BODY:
+    if len(text.encode(errors="replace")) > LARGEST_BODY:
         raise BadContent(_("That is larger than %(limit)s kB.", limit=LARGEST_BODY // 1000))
 
 
