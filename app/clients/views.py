@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any, Self
 
 from flask import Blueprint, Response, flash, request, url_for
+from flask_babel import format_date
 from flask_babel import gettext as _
 from sqlalchemy.orm import selectinload
 
@@ -24,7 +25,7 @@ blueprint = Blueprint("clients", __name__, url_prefix="/clients")
 
 @blueprint.context_processor
 def _words() -> dict[str, Any]:
-    return {"status_labels": STATUS_LABELS}
+    return {"status_labels": STATUS_LABELS, "format_date": format_date}
 
 
 @dataclass(frozen=True)
