@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from babel import negotiate_locale
 from flask import (
     Flask,
     Response,
@@ -25,6 +26,7 @@ from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 from jinja2_fragments.flask import render_block
 from werkzeug.exceptions import HTTPException
+from werkzeug.urls import iri_to_uri
 
 from app.database import only_reads
 from app.errors import GolubError, NotAllowed, NotFound, RuleBroken
@@ -65,7 +67,8 @@ def render(template: str, *, block: str | None = None, status: int = 200, **cont
 def redirect_to(url: str) -> Response:
     """Go to another page: 303, or for HTMX `HX-Redirect`, for it would put a followed redirect into the target."""
     if wants_fragment():
-        return Response(status=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": url})
+        # A header holds ASCII only, and a search may be in any script.
+        return Response(status=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": iri_to_uri(url)})
     return make_response(redirect(url, HTTPStatus.SEE_OTHER))
 
 
@@ -86,7 +89,9 @@ def locale() -> str:
     chosen = getattr(current_user, "locale", None) or session.get("locale")
     if chosen in LANGUAGES:
         return str(chosen)
-    return request.accept_languages.best_match(list(LANGUAGES)) or "en"
+    # Not best_match(): to it a plain `ru` in the last place is better than `en-GB` in the first.
+    wanted = [tag for tag, quality in request.accept_languages if quality > 0]
+    return negotiate_locale(wanted, LANGUAGES, sep="-") or "en"
 
 
 def time_zone() -> str:
@@ -124,7 +129,8 @@ def _security_headers(response: Response) -> Response:
     headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Referrer-Policy", "same-origin")
-    if current_user and current_user.is_authenticated:
+    # Who asks for a static file does not matter: to know it would cost a query.
+    if request.endpoint != "static" and current_user.is_authenticated:
         # What one person sees, no shared cache may keep, and the back button after a log-out may not show.
         headers.setdefault("Cache-Control", "private, no-store")
     return response
@@ -166,6 +172,8 @@ def _fault(error: Exception) -> Response:
     current_app.logger.error("fault", exc_info=error)
     if current_app.config["PROPAGATE_EXCEPTIONS"] or current_app.testing:
         raise error
+    # The database may be what is broken: nobody shall ask it for the reader's language or name.
+    g._login_user = login_manager.anonymous_user()
     return _error_response(HTTPStatus.INTERNAL_SERVER_ERROR, _("Something went wrong on our side. It has been noted."))
 
 
