@@ -116,7 +116,7 @@ class MailingForm(FlaskForm):
         self.user = user
         self.mailing = mailing
         self.asked_at = clock.now().replace(microsecond=0)
-        self.audience.choices = [(kind.value, word(kind)) for kind in Audience]
+        self.audience.choices = [(kind.value, word(kind)) for kind in (Audience.ALL, Audience.SEGMENT, Audience.CHOSEN)]
         self.period.choices = [(period.value, word(period)) for period in Period]
         self.timezone.choices = _zones(also=mailing.timezone if mailing else user.timezone)
         self.message_id.choices = messages = self._messages()

@@ -21,8 +21,8 @@ from app.queue import enqueue
 
 blueprint = Blueprint("mailings", __name__)
 blueprint.add_app_template_filter(words.word, "word")
-blueprint.add_app_template_filter(words.moment_in_words, "moment_in_words")
 blueprint.add_app_template_filter(words.clock_time, "clock_time")
+blueprint.add_app_template_filter(words.share, "percent")
 blueprint.add_app_template_global(words.state_of_mailing, "state_of_mailing")
 blueprint.add_app_template_global(words.state_of_run, "state_of_run")
 
@@ -30,6 +30,15 @@ MAILING = "/mailings/<int(max=2147483647):mailing_id>"
 RUN = MAILING + "/runs/<int(max=9223372036854775807):run_id>"
 DELIVERY = RUN + "/deliveries/<int(max=9223372036854775807):delivery_id>"
 
+# As the progress bar has them: what is final, then what is still to come.
+LEDGER = [
+    DeliveryStatus.SENT,
+    DeliveryStatus.FAILED,
+    DeliveryStatus.UNKNOWN,
+    DeliveryStatus.SKIPPED,
+    DeliveryStatus.SENDING,
+    DeliveryStatus.PENDING,
+]
 OCCURRENCES_PREVIEWED = 5
 PLANNED_SHOWN = 5
 RUNS_SHOWN = 5
@@ -262,7 +271,7 @@ def show_run(mailing_id: int, run_id: int) -> Response:
         page=paginate(found, Delivery.id, cursor=after),
         state=state,
         search=search,
-        states=list(DeliveryStatus),
+        states=LEDGER,
         poll_seconds=_poll_seconds([run], [], clock.now()),
         now=clock.now(),
     )

@@ -5,8 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from flask_babel import format_percent, pgettext
 from flask_babel import gettext as _
-from flask_babel import pgettext
 
 from app.delivery.models import DeliveryStatus, Run, RunStatus, SkipReason, Stage
 from app.mailings.models import Audience, Mailing, MailingStatus, Period
@@ -150,6 +150,11 @@ def moment_in_words(moment: datetime, timezone: str) -> str:
 def clock_time(moment: datetime, timezone: str | None = None) -> str:
     """The moment as a plan names it, with its day of the week, and with seconds only where there are some."""
     return local_time(moment, timezone, "EEE d MMM y, HH:mm:ss" if moment.second else "EEE d MMM y, HH:mm")
+
+
+def share(part: float) -> str:
+    """A part of one in per cent: "62.3%"."""
+    return format_percent(part, "#,##0.#%")
 
 
 def state_of_run(run: Run) -> tuple[str, str]:

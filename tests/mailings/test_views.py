@@ -200,7 +200,7 @@ class TestCreate:
         assert self.only_mailing(app).next_run_at == datetime(2050, 1, 1, 9, tzinfo=UTC)
         assert queued_jobs(app) == []
 
-    def test_chosen_clients_become_the_audience(self, owner_client, app, values, made, owner, look):
+    def test_chosen_clients_become_the_audience(self, owner_client, app, values, *, made, owner, look):
         chosen = made(make.client, owner)
         owner_client.post("/mailings/new", data=values | {"audience": "chosen", "client_ids": [chosen]})
         mailing = self.only_mailing(app)
@@ -241,6 +241,10 @@ class TestCreate:
         answer = owner_client.post("/mailings/new/preview", data=values | {"timezone": "Mars/Olympus"}, headers=HTMX)
         assert answer.status_code == 200
         assert "It will run" not in answer.text
+
+    def test_the_preview_warns_when_nobody_would_get_it(self, owner_client, values):
+        text = owner_client.post("/mailings/new/preview", data=values, headers=HTMX).text
+        assert "nobody gets it" in text
 
     def test_the_preview_shows_at_once_for_an_empty_start(self, owner_client, values):
         assert "at once" in owner_client.post("/mailings/new/preview", data=values, headers=HTMX).text
@@ -358,7 +362,7 @@ class TestPage:
         text = owner_client.get(f"/mailings/{mailing_id}", headers=HTMX).text
         assert 'aria-valuenow="2"' in text
         assert "Waiting for the mail server: 454 4.7.0 TLS not available" in text
-        assert "Next try at" in text
+        assert "Next try: " in text
 
     def test_what_came_while_somebody_watches_stays_in_the_live_part(self, owner_client, mailing_id, run_of):
         first = run_of(mailing_id, SENT, scheduled_for=clock.now() - timedelta(days=1))
@@ -468,7 +472,7 @@ class TestRun:
         assert answer.text.index("451") < answer.text.index("550")
 
     def test_a_run_must_be_of_its_mailing_and_a_message_of_its_run(
-        self, owner_client, made, owner, mailing_id, run_id, delivery_id, run_of
+        self, owner_client, mailing_id, run_id, delivery_id, *, made, owner, run_of
     ):
         other_mailing = made(make.mailing, owner)
         other_run = run_of(other_mailing, SENT)
@@ -547,7 +551,7 @@ class TestAccess:
         assert owner_client.get(f"/mailings/{mailing_id}/runs/{2**63}").status_code == 404
 
 
-def test_a_planned_mailing_is_sent_and_its_page_tells_so(owner_client, run_jobs, smtp, made, owner, app):
+def test_a_planned_mailing_is_sent_and_its_page_tells_so(owner_client, run_jobs, smtp, *, made, owner, app):
     """From the form to the server's answer, through the real jobs."""
     made(make.client, owner, "anna@example.test")
     values = {
