@@ -213,7 +213,10 @@ def _ask_password() -> str:
 @click.argument("email")
 @click.argument("role", metavar="ROLE", type=click.Choice([role.value for role in Role], case_sensitive=False))
 def set_role(email: str, role: str) -> None:
-    """Give the account EMAIL the role ROLE: user, manager, editor or admin."""
+    """Give the account EMAIL another role.
+
+    ROLE is user, manager, editor or admin.
+    """
     user = _user(email)
     if user.role is Role.ADMIN and role != Role.ADMIN and _is_last_admin(user):
         raise RuleBroken(f"{user.email} is the last administrator. Make somebody else one first.")
@@ -242,9 +245,10 @@ def _is_last_admin(user: User) -> bool:
 @click.option("--if-empty", is_flag=True, help="Do nothing when there is any account.")
 @click.option("--force", is_flag=True, help="In production, too, where everybody would know the passwords.")
 def load_demo(if_empty: bool, force: bool) -> None:
-    """Load people, clients, messages, mailings and articles to look around with.
+    """Load something to look around with.
 
-    What is there already stays as it is. One of the mailings starts within seconds.
+    That is people, clients, messages, articles and mailings, one of which starts within seconds. What is there
+    already stays as it is.
     """
     if _settings().is_production and not force:
         raise RuleBroken("This is production: the demo's passwords are public. If you mean it, add --force.")
@@ -273,9 +277,10 @@ def _password_of(person: demo.Person) -> str:
 @click.argument("email")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
 def import_clients(email: str, file: Path) -> None:
-    """Add the clients in FILE, a CSV, to the address book of the account EMAIL.
+    """Add the clients in a CSV file to an address book.
 
-    The first row names the columns; one of them must be “email”. Those who are there already stay as they are.
+    It is that of the account EMAIL. The first row names the columns; one of them must be “email”. Those who are
+    there already stay as they are.
     """
     owner = _user(email)
     if not owner.owns_things:
@@ -334,9 +339,13 @@ def _wait_for(run_id: int, mailing_id: int, timeout: float) -> None:
         _note("No worker is alive, so nobody will send it. Start one: python worker.py")
     ends = monotonic() + timeout
     with _reading(True), click.progressbar(length=1, label=f"Run {run_id}", file=sys.stderr) as bar:
-        while not (run := _look_at(run_id)).is_finished and monotonic() < ends:
+        while True:
+            run = _look_at(run_id)
             bar.length = max(run.planned, 1)
-            bar.update(run.planned - run.pending - run.sending - bar.pos)
+            ended = bar.length if run.is_finished else run.planned - run.pending - run.sending
+            bar.update(ended - bar.pos)
+            if run.is_finished or monotonic() >= ends:
+                break
             sleep(min(POLL_SECONDS, max(0, ends - monotonic())))
     figures = ", ".join(f"{name} {getattr(run, name)}" for name in FIGURES)
     if not run.is_finished:
@@ -374,7 +383,7 @@ def dispatch() -> None:
 @_mailing_id
 @click.option("--json", "as_json", is_flag=True, help="A list of runs, for programs.")
 def report(mailing_id: int, as_json: bool) -> None:
-    """Show what became of the letters of the mailing ID, run by run."""
+    """Show what became of the letters of a mailing, run by run."""
     mailing = db.session.get(Mailing, mailing_id)
     if mailing is None:
         raise NotFound(f"There is no mailing {mailing_id}.")
@@ -400,7 +409,7 @@ def report(mailing_id: int, as_json: bool) -> None:
 @click.option("--all", "show_all", is_flag=True, help="The newest runs, finished ones too.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at the most.")
 def runs(show_all: bool, limit: int) -> None:
-    """Show the unfinished runs of all accounts, the newest first."""
+    """Show the unfinished runs of all accounts."""
     found = db.session.execute(_newest_runs(show_all).limit(limit)).all()
     if not found:
         click.echo("No runs yet." if show_all else "No unfinished runs. The finished ones: flask runs --all")
@@ -459,7 +468,7 @@ def _hindrance(run: Run) -> str:
 @_command("doctor", reads=True)
 @click.option("--json", "as_json", is_flag=True, help="A list of checks, for programs.")
 def run_doctor(as_json: bool) -> None:
-    """Look at everything that Golub needs, and say what to do where something is wrong."""
+    """Say what is not well, and what to do about it."""
     checks = doctor.examine()
     if as_json:
         _print_json([_check_as_json(check) for check in checks])

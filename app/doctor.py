@@ -59,7 +59,7 @@ def check_scheduler() -> Finding:
 
 
 def check_queue() -> Finding:
-    return _ask_redis("queue", lambda: Finding("queue", detail=f"{queue.queue_depth()} jobs wait"))
+    return _ask_redis("queue", lambda: Finding("queue", detail=f"jobs waiting: {queue.queue_depth()}"))
 
 
 def check_failed_jobs() -> Finding:

@@ -135,7 +135,7 @@ def test_the_address_book_is_varied_and_the_same_at_every_time() -> None:
     assert 100 < len(russian) < 250
     assert all(contact.first_name and contact.last_name for contact in contacts)
     assert sum(bool(contact.patronymic) for contact in russian) > 80
-    assert [contact.days_ago for contact in contacts] == sorted((c.days_ago for c in contacts), reverse=True)
+    assert [contact.added_ago for contact in contacts] == sorted((c.added_ago for c in contacts), reverse=True)
 
 
 def test_the_address_book_has_all_that_a_client_can_have(loaded: None, app: Flask) -> None:

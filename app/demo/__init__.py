@@ -75,11 +75,11 @@ ARTICLES = (
         "Four ways a letter can end, and why one of them is “unknown”",
         "Percentages are nice. But what happened to the one letter that your customer is calling about?",
         "en",
-        9,
+        1,
     ),
     Article(
         "nine-o-clock",
-        "Nine o'clock stays nine o'clock",
+        "“Every day at nine”, and what it takes",
         "Time zones, missing hours, the 31st of February: what a schedule must get right so that you can forget it.",
         "en",
         4,
@@ -89,7 +89,7 @@ ARTICLES = (
         "Письмо вернулось: что ответил сервер и что теперь делать",
         "Как читать ответы почтовых серверов, когда пробовать снова и почему важно вовремя остановиться.",
         "ru",
-        1,
+        9,
     ),
 )
 
@@ -137,7 +137,7 @@ def _fill(owner: User) -> list[Mailing]:
     clients.create_segment(owner, "Born in the nineties", {"born_from": 1990, "born_to": 1999})
     fresh = _message(owner, "fresh_coffees", "Three fresh coffees for this week")
     _message(owner, "fresh_coffees_ru", "Свежая обжарка: три кофе этой недели", locale="ru")
-    _message(owner, "thank_you", "Thank you for being with us", brand="Thank you!", is_shared=True)
+    _message(owner, "thank_you", "Thank you for being with us", brand="A note from us", is_shared=True)
     recipe = _message(owner, "recipe", "Рецепт дня: фильтр без весов и таймера", locale="ru")
     soon, nine = clock.now() + FIRST_MAILING_IN, _next_nine_o_clock()
     return [
@@ -163,7 +163,7 @@ def _address_book(owner: User) -> None:
             comment=one.comment,
             attributes=one.attributes,
             status=one.status,
-            added_at=now - timedelta(days=one.days_ago),
+            added_at=now - one.added_ago,
             tags=[tags[name] for name in one.tags],
         )
         db.session.add(client)

@@ -2,10 +2,12 @@
 
 import random
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from app.clients.models import ClientStatus
 
 CLIENTS = 300
+OLDEST_DAYS = 400
 SEED = 1850  # when Reuter's pigeons flew from Aachen to Brussels with the news
 
 COFFEE_CLUB = "coffee club"
@@ -69,13 +71,13 @@ ENGLISH_COMMENTS = ("Likes it dark.", "Asks for ground coffee.", "We met at the 
 
 @dataclass
 class Contact:
-    """What the address book knows of somebody. days_ago: when they were added."""
+    """What the address book knows of somebody."""
 
     email: str
     last_name: str
     first_name: str
     patronymic: str
-    days_ago: int
+    added_ago: timedelta
     birth_year: int | None = None
     comment: str = ""
     status: ClientStatus = ClientStatus.ACTIVE
@@ -87,13 +89,13 @@ def invent() -> list[Contact]:
     """The clients, those who were added first at the beginning."""
     dice = random.Random(SEED)  # noqa: S311  names, not secrets
     taken: set[str] = set()
-    days_ago = sorted((dice.randint(0, 400) for _ in range(CLIENTS)), reverse=True)
-    return [_contact(dice, taken, days) for days in days_ago]
+    ages = sorted((timedelta(minutes=dice.randint(60, OLDEST_DAYS * 24 * 60)) for _ in range(CLIENTS)), reverse=True)
+    return [_contact(dice, taken, age) for age in ages]
 
 
-def _contact(dice: random.Random, taken: set[str], days_ago: int) -> Contact:
+def _contact(dice: random.Random, taken: set[str], added_ago: timedelta) -> Contact:
     is_russian = dice.random() < 0.6
-    contact = _russian(dice, days_ago) if is_russian else _english(dice, days_ago)
+    contact = _russian(dice, added_ago) if is_russian else _english(dice, added_ago)
     contact.email = _free_address(dice, taken, contact)
     if dice.random() < 0.85:
         contact.birth_year = dice.choice((dice.randint(1950, 1979), dice.randint(1975, 2005)))
@@ -108,14 +110,14 @@ def _contact(dice: random.Random, taken: set[str], days_ago: int) -> Contact:
     return contact
 
 
-def _russian(dice: random.Random, days_ago: int) -> Contact:
+def _russian(dice: random.Random, added_ago: timedelta) -> Contact:
     form = dice.randint(0, 1)  # 0: a man, 1: a woman
     patronymic = dice.choice(PATRONYMICS)[form] if dice.random() < 0.8 else ""
-    return Contact("", dice.choice(SURNAMES)[form], dice.choice((MEN, WOMEN)[form]), patronymic, days_ago)
+    return Contact("", dice.choice(SURNAMES)[form], dice.choice((MEN, WOMEN)[form]), patronymic, added_ago)
 
 
-def _english(dice: random.Random, days_ago: int) -> Contact:
-    return Contact("", dice.choice(LAST_NAMES), dice.choice(FIRST_NAMES), "", days_ago)
+def _english(dice: random.Random, added_ago: timedelta) -> Contact:
+    return Contact("", dice.choice(LAST_NAMES), dice.choice(FIRST_NAMES), "", added_ago)
 
 
 def _free_address(dice: random.Random, taken: set[str], contact: Contact) -> str:
