@@ -183,7 +183,10 @@ class Settings(BaseSettings):
             "SECRET_KEY": self.secret_key,
             "TESTING": self.app_env == "test",
             "SQLALCHEMY_DATABASE_URI": self.database_url,
-            "SQLALCHEMY_ENGINE_OPTIONS": {"pool_pre_ping": not self.database_url.startswith("sqlite")},
+            "SQLALCHEMY_ENGINE_OPTIONS": {
+                "pool_pre_ping": not self.database_url.startswith("sqlite"),
+                "hide_parameters": self.is_production,  # a fault's text goes to the log: no letters, no hashes
+            },
             "BABEL_DEFAULT_LOCALE": "en",
             "BABEL_DEFAULT_TIMEZONE": self.timezone,
             "CACHE_TYPE": "RedisCache",

@@ -5,6 +5,8 @@ import sys
 from typing import Any
 
 import structlog
+from structlog.dev import plain_traceback
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor
 
 from app.config import Settings
@@ -28,15 +30,19 @@ def configure_logs(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    # Tracebacks without local variables, which hold passwords, tokens and letters.
     last: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        [
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
         if settings.is_production
-        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain_traceback)]
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],  # extras may be secrets too
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
@@ -49,7 +55,12 @@ def configure_logs(settings: Settings) -> None:
 
 def hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """Blank what is named like a secret or a letter's body, wherever it was logged."""
-    for key in event:
-        if key != "event" and any(word in key.lower() for word in SECRET_WORDS):
-            event[key] = "[hidden]"
-    return event
+    return {key: value if key == "event" else _hidden(key, value) for key, value in event.items()}
+
+
+def _hidden(key: Any, value: Any) -> Any:
+    if any(word in str(key).lower() for word in SECRET_WORDS):
+        return "[hidden]"
+    if isinstance(value, dict):
+        return {inner: _hidden(inner, its_value) for inner, its_value in value.items()}
+    return value
