@@ -1,5 +1,6 @@
 """The service's own letters: Flask-Mail with a timeout, verified certificates and headers that refuse newlines."""
 
+import re
 import smtplib
 import ssl
 from email.message import EmailMessage
@@ -8,9 +9,20 @@ from email.utils import formatdate
 from typing import Any
 
 import flask_mail
+import idna
 from flask import current_app
 
 from app.config import Settings
+
+HEADER_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322, 2.2
+
+
+def envelope_address(email: str) -> str:
+    """The address as every mail server takes it: with its domain in ASCII (IDNA 2008)."""
+    local, at, domain = email.rpartition("@")
+    if domain.isascii():
+        return email
+    return f"{local}{at}{idna.encode(domain, uts46=True).decode()}"
 
 
 def open_smtp(settings: Settings) -> smtplib.SMTP:
@@ -39,7 +51,7 @@ def open_smtp(settings: Settings) -> smtplib.SMTP:
 
 
 class Message(flask_mail.Message):
-    """One letter. The standard library writes its headers: it encodes names rightly and refuses newlines (ValueError)."""
+    """One letter. The standard library writes its headers: it encodes names rightly and refuses newlines."""
 
     def _message(self) -> EmailMessage:  # type: ignore[override]
         message = EmailMessage(policy=SMTP)
@@ -53,6 +65,8 @@ class Message(flask_mail.Message):
         if self.reply_to:
             message["Reply-To"] = self.reply_to
         for name, value in (self.extra_headers or {}).items():
+            if not HEADER_NAME.fullmatch(name):  # the standard library looks at values only
+                raise ValueError(f"no name of a header: {name!r}")
             message[name] = value
         message.set_content(self.body or "")
         if self.html:
@@ -67,9 +81,9 @@ class Connection(flask_mail.Connection):
     def send(self, message: flask_mail.Message, envelope_from: str | tuple[str, str] | None = None) -> None:
         """Hand one letter over. Flask-Mail's own knows no addresses outside ASCII (RFC 6531); smtplib does."""
         if message.has_bad_headers():
-            raise flask_mail.BadHeaderError
+            raise ValueError("a newline in a header")  # as of the other headers, not Flask-Mail's BadHeaderError
         if self.host is not None:  # None: MAIL_SUPPRESS_SEND
-            letter = message._message()  # noqa: SLF001  the hook that our Message fills
+            letter = message._message()
             self.host.send_message(letter, str(envelope_from or message.sender), list(map(str, message.send_to)))
 
 
@@ -82,6 +96,7 @@ class Mail(flask_mail.Mail):
 
         Raises:
             OSError, smtplib.SMTPException: when it could not be handed over.
-            ValueError, flask_mail.BadHeaderError: for a newline in a header.
+            ValueError: for a newline in a header, or an address that is none.
         """
+        to = envelope_address(to)
         self.send(Message(subject=subject, recipients=[to], body=text, html=html, extra_headers=headers or None))
