@@ -5,7 +5,7 @@ module raises when Redis is away, and every job may run twice without harm.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cache, wraps
 from importlib import import_module
@@ -50,7 +50,8 @@ def job(*, urgent: bool = False) -> Callable[[Callable[..., None]], JobFunction]
         def run(*ids: int) -> None:
             with _application_context():
                 # From here on the state has to be looked at anew, so a further call is no repetition any more.
-                connection().delete(_mark(run, ids))
+                with suppress(RedisError):  # called by hand while Redis is away; the mark ends by itself
+                    connection().delete(_mark(run, ids))
                 structlog.contextvars.clear_contextvars()
                 function(*ids)
 
@@ -103,15 +104,17 @@ def alarm(at: datetime, function: JobFunction, *ids: int) -> None:
     """
     due = clock.whole_second_after(at)
     try:
-        Scheduler(QUEUE_NAME, connection=connection()).enqueue_at(
+        set_job = Scheduler(QUEUE_NAME, connection=connection()).enqueue_at(
             due,
             _path(function),
             *ids,
             job_id=f"alarm-{_call_name(function, ids)}-{int(due.timestamp())}",
             job_result_ttl=0,
             timeout=JOB_TIMEOUT_SECONDS,
-            at_front=function.urgent,
         )
+        # rq-scheduler's own at_front is set after it has saved the job, and so forgotten.
+        set_job.enqueue_at_front = function.urgent
+        set_job.save()
     except RedisError as error:
         log.warning("queue.away", error=str(error), alarm=due.isoformat(), help="the sweep will set it again")
 

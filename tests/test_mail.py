@@ -111,7 +111,7 @@ LINE_ENDS = ["\n", "\r", "\r\n", "\r\n ", "\n\t"]
 @pytest.mark.parametrize("field", ["to", "subject", "X-Golub", "Reply-To"])
 def test_a_newline_in_a_header_is_refused_and_nothing_leaves(smtp: RecordingSmtp, field: str, end: str) -> None:
     bad = f"anna@golub.test{end}Bcc: all@golub.test"
-    with pytest.raises(ValueError, match="newline|linefeed|Codepoint"):
+    with pytest.raises(ValueError, match=r"newline|linefeed"):
         send(smtp, **{field: bad})
     assert smtp.letters == []
 
@@ -121,7 +121,7 @@ def test_a_newline_in_a_header_is_refused_and_nothing_leaves(smtp: RecordingSmtp
 def test_a_newline_in_a_messages_own_fields_is_refused(smtp: RecordingSmtp, field: str, end: str) -> None:
     given = {"subject": "News", "recipients": ["anna@golub.test"], "body": "Hello!"}
     message = Message(**given | {field: f"golub@golub.test{end}Bcc: all@golub.test"})
-    with pytest.raises(ValueError, match="newline|linefeed|Codepoint"):
+    with pytest.raises(ValueError, match=r"newline|linefeed"):
         mail.send(message)
     assert smtp.letters == []
 
