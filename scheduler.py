@@ -11,6 +11,7 @@ from types import FrameType
 
 import structlog
 from redis import Redis, RedisError
+from rq.job import Job
 from rq_scheduler import Scheduler
 
 from app.mailings.jobs import SWEEP_EVERY, sweep
@@ -37,6 +38,12 @@ class PatientScheduler(Scheduler):
                 time.sleep(1 - time.time() % 1)
         finally:
             self._leave()
+
+    def enqueue_job(self, job: Job) -> None:
+        """Move a due job into the queue. A periodic one that no worker has taken yet does not pile up there."""
+        if "interval" in job.meta:
+            self.connection.lrem(self.get_queue_for_job(job).key, 1, job.id)
+        super().enqueue_job(job)
 
     def _pass(self) -> None:
         try:
