@@ -26,6 +26,7 @@ from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 from jinja2_fragments.flask import render_block
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import IntegerConverter
 from werkzeug.urls import iri_to_uri
 
 from app.database import only_reads
@@ -104,7 +105,15 @@ def local_time(moment: datetime, zone: str | None = None, style: str = "medium")
     return format_datetime(moment.astimezone(ZoneInfo(zone or time_zone())), style, rebase=False)
 
 
+class IdConverter(IntegerConverter):
+    """The `int` of every rule: an id that no column can hold is an unknown address, not an error of the database."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"max": 2**63 - 1} | options)
+
+
 def init_app(app: Flask) -> None:
+    app.url_map.converters["int"] = IdConverter
     app.before_request(_know_whether_we_write)
     app.teardown_request(_forget_whether_we_write)
     app.after_request(_security_headers)

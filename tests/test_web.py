@@ -1,6 +1,7 @@
 """What every view shares, seen from a small blueprint of our own."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -328,6 +329,19 @@ def test_an_unknown_address_is_a_404_page(visitor: FlaskClient) -> None:
     assert answer.status_code == 404
     assert is_page(answer)
     assert "<script>" not in answer.text.replace('<script src="', "")
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63 - 1, 2**63, 10**30])
+def test_a_number_that_no_column_holds_is_a_404(house: Flask, owner: User, number: int) -> None:
+    client = house.test_client()
+    log_in(client, owner)
+    asked = 0
+    for rule in house.url_map.iter_rules():
+        if "GET" in (rule.methods or ()) and "<int" in rule.rule and rule.endpoint != "room.aborting":
+            path = re.sub(r"<int[^>]*>", str(number), rule.rule)
+            assert client.get(path).status_code == 404, path
+            asked += 1
+    assert asked > 2
 
 
 def test_a_wrong_method_is_a_405_page_that_says_which_are_right(visitor: FlaskClient) -> None:
