@@ -19,6 +19,9 @@ from app.extensions import db
 from tests import make, processes
 from tests.smtp import RecordingSmtp
 
+# rq-scheduler asks for the time in a way that Python 3.12 no longer likes.
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utc:DeprecationWarning")
+
 NOTED: list[tuple[str, tuple[int, ...]]] = []
 
 
