@@ -1,24 +1,18 @@
 """The main job on real parts: gunicorn, worker.py, scheduler.py, Redis and a mail server, used over HTTP alone."""
 
-import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-import requests
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
-from app.config import ROOT
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
 from app.mailings.models import Mailing, MailingStatus
-from dev import servers, tied
 from tests.browsing import Person
+from tests.live import running, wait_for
 from tests.make import PASSWORD
 from tests.smtp import Received, RecordingSmtp
 
@@ -26,67 +20,21 @@ LINK = re.compile(r"https?://\S+/auth/verify/\S+")
 CLIENTS = {"anna@example.test", "boris@example.test", "вера@пример.test"}
 
 
-@pytest.fixture
-def database_url(new_database: Callable[[str], str]) -> str:
-    return new_database("processes")
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mail_server() -> Iterator[RecordingSmtp]:
     with RecordingSmtp() as server:
         yield server
 
 
-@pytest.fixture
-def service(database_url: str, mail_server: RecordingSmtp, tmp_path: Path) -> Iterator[str]:
-    """All of Golub as in production, but for its settings. Gives its address."""
-    port = servers.free_port()
-    base_url = f"http://127.0.0.1:{port}"
-    with ExitStack() as stack:
-        redis = stack.enter_context(servers.start_redis(tmp_path, socket=None, port=None, persistent=False))
-        environment = os.environ | {
-            "APP_ENV": "production",
-            "INSTANCE_PATH": str(tmp_path / "instance"),
-            "SECRET_KEY": "only-for-this-test-and-long-enough",
-            "DATABASE_URL": database_url,
-            "REDIS_URL": redis.url,
-            "BASE_URL": base_url,
-            "MAIL_SERVER": "127.0.0.1",
-            "MAIL_PORT": str(mail_server.port),
-            "MAIL_DEFAULT_SENDER": "golub@golub.test",
-        }
-        log = stack.enter_context((tmp_path / "log").open("wb"))
+@pytest.fixture(scope="module")
+def database_url(new_database: Callable[[str], str]) -> str:
+    return new_database("processes")
 
-        def start(*command: str) -> tied.Tied:
-            return tied.start([sys.executable, *command], folder=ROOT, environment=environment, output=log)
 
-        with start("-m", "flask", "db", "upgrade") as upgrade:
-            assert upgrade.wait(60) == 0, (tmp_path / "log").read_text()
-        for command in (
-            ("-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--threads", "4"),
-            ("worker.py", "--count", "2"),
-            ("scheduler.py",),
-        ):
-            stack.enter_context(start(*command))
-        wait_for(lambda: is_ready(base_url), 60)
+@pytest.fixture(scope="module")
+def service(database_url: str, mail_server: RecordingSmtp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(database_url, mail_server, tmp_path_factory.mktemp("service")) as base_url:
         yield base_url
-    text = (tmp_path / "log").read_text()
-    assert "Traceback" not in text, text
-    assert PASSWORD not in text
-
-
-def is_ready(base_url: str) -> bool:
-    try:
-        return requests.get(f"{base_url}/readyz", timeout=5).status_code == 200
-    except requests.ConnectionError:
-        return False
-
-
-def wait_for(condition: Callable[[], object], seconds: float) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, f"waited {seconds} s in vain"
-        time.sleep(0.05)
 
 
 def letters_with(mail_server: RecordingSmtp, subject: str) -> list[Received]:

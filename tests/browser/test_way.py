@@ -1,0 +1,114 @@
+"""From the home page to the letter, as a person goes."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.pages import Clients, Mailings, Messages, Register
+from tests.live import wait_for
+from tests.make import PASSWORD
+from tests.smtp import RecordingSmtp
+
+LINK = re.compile(r"https?://\S+/auth/verify/\S+")
+NO_STYLE_COUNT = 0
+
+
+@pytest.fixture(scope="module")
+def email() -> str:
+    return "browser@golub.test"
+
+
+def confirm(page: Page, mail_server: RecordingSmtp, email: str) -> None:
+    wait_for(lambda: mail_server.to(email), 20)
+    text = mail_server.to(email)[0].message.get_body(("plain",))
+    assert text is not None
+    link = LINK.search(text.get_content())
+    assert link is not None
+    page.goto(link[0])
+    page.locator("main form button[type=submit]").click()
+    page.wait_for_url("**/overview")
+
+
+def look_for_violations(page: Page, path: str) -> None:
+    page.goto(path)
+    page.wait_for_load_state("networkidle")
+    found = Axe().run(page)
+    assert found.violations_count == NO_STYLE_COUNT, f"{path}: {found.generate_report()}"
+
+
+def test_the_whole_way(page: Page, mail_server: RecordingSmtp, email: str) -> None:
+    Register(page).sign_up(email, PASSWORD)
+    confirm(page, mail_server, email)
+
+    clients = Clients(page)
+    for address, name in (
+        ("anna@example.test", "Анна"),
+        ("boris@example.test", "Boris"),
+        ("vera@example.test", "Vera"),
+    ):
+        clients.add(address, name)
+    clients.search("анн")
+    expect(page.get_by_text("anna@example.test")).to_be_visible()
+    expect(page.get_by_text("boris@example.test")).to_be_hidden()
+
+    Messages(page).write("First news", "<h1>Hello</h1><p>from the pigeon</p>")
+    start = datetime.now(UTC).replace(microsecond=0, tzinfo=None) + timedelta(seconds=8)
+    Mailings(page).plan("Once", "First news", start)
+
+    # The page is left alone: it has to move by itself.
+    expect(page.locator("main")).to_contain_text("Completed", timeout=20_000)
+    letters = [letter for letter in mail_server.letters if letter.message["Subject"] == "First news"]
+    assert sorted(letter.recipients[0] for letter in letters) == [
+        "anna@example.test",
+        "boris@example.test",
+        "vera@example.test",
+    ]
+    page.locator("a[href*='/runs/']").first.click()
+    page.get_by_text("vera@example.test").click()
+    expect(page.locator("main")).to_contain_text("2.0.0 accepted")
+
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for path in (
+            "/overview",
+            "/clients/",
+            "/clients/new",
+            "/clients/segments/",
+            "/messages/",
+            "/messages/new",
+            "/mailings/",
+            "/mailings/new",
+            page.url,
+        ):
+            look_for_violations(page, path)
+
+
+def test_guests_pages_have_no_violations(page: Page) -> None:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for path in ("/", "/blog/", "/auth/login", "/auth/register"):
+            look_for_violations(page, path)
+
+
+@pytest.mark.parametrize("path", ["/", "/blog/", "/auth/login", "/auth/register"])
+def test_no_page_is_wider_than_a_phone(page: Page, path: str) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(path)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_a_forms_errors_come_without_leaving_the_page_and_keep_what_was_typed(page: Page) -> None:
+    page.goto("/auth/register")
+    page.get_by_label("E-mail").fill("no address")
+    page.get_by_label("Password").first.fill(PASSWORD)
+    page.locator("main form button[type=submit]").click()
+    expect(page.locator(".is-invalid").first).to_be_visible()
+    expect(page.get_by_label("E-mail")).to_have_value("no address")
+
+
+def test_without_a_session_an_action_leads_to_the_log_in(page: Page) -> None:
+    page.goto("/mailings/")
+    page.wait_for_url("**/auth/login**")
