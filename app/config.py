@@ -208,6 +208,7 @@ class Settings(BaseSettings):
             "REMEMBER_COOKIE_SAMESITE": "Lax",
             "REMEMBER_COOKIE_SECURE": self.base_url.startswith("https://"),
             "MAX_CONTENT_LENGTH": 16 * 1024 * 1024,
+            "MAX_FORM_MEMORY_SIZE": 4 * 1024 * 1024,  # a message may have half a megabyte, and more while it is typed
             "WTF_CSRF_TIME_LIMIT": None,  # the token lives as long as its session: forms left open overnight still work
             "WTF_CSRF_SSL_STRICT": False,  # SameSite and the token do the work; a missing Referer is no attack
         }

@@ -67,4 +67,4 @@ def _add(made: Any) -> Any:
 def delivery_counts(run_id: int) -> dict[DeliveryStatus, int]:
     """How many of the run's ledger rows are in each state, counted."""
     query = select(Delivery.status, func.count()).where(Delivery.run_id == run_id).group_by(Delivery.status)
-    return {status: 0 for status in DeliveryStatus} | dict(db.session.execute(query).all())
+    return dict.fromkeys(DeliveryStatus, 0) | dict(db.session.execute(query).all())

@@ -17,7 +17,7 @@ from tests.make import PASSWORD
 from tests.smtp import Received, RecordingSmtp
 
 LINK = re.compile(r"https?://\S+/auth/verify/\S+")
-CLIENTS = {"anna@example.test", "boris@example.test", "вера@пример.test"}
+CLIENTS = {"anna@example.test", "boris@example.test", "вера@example.test"}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from functools import cache
 
 from flask import current_app
 from flask_babel import gettext as _
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app import clock
 from app.addresses import BadAddress, parse_address
@@ -160,7 +160,16 @@ def create_admin(email: str, password: str, name: str = "") -> User:
 
 
 def set_role(user: User, role: Role) -> None:
+    """Raises: RuleBroken, when the last administrator would lose the role."""
+    if user.role is Role.ADMIN and role is not Role.ADMIN and _is_last_admin(user):
+        raise RuleBroken(_("%(email)s is the last administrator. Make somebody else one first.", email=user.email))
     user.role = role
+
+
+def _is_last_admin(user: User) -> bool:
+    # Locked: else two administrators could take each other's role away at the same moment.
+    admins = db.session.scalars(select(User).where(User.role == Role.ADMIN).order_by(User.id).with_for_update())
+    return not any(admin.is_active and admin.id != user.id for admin in admins.all())
 
 
 def set_locale(user: User, locale: str) -> None:

@@ -1,15 +1,10 @@
 """Reads of the address book: each gives a `Select`, scoped to one owner."""
 
-import re
-import unicodedata
-
 from sqlalchemy import ColumnElement, Select, exists, func, select
 
 from app.auth.models import User
 from app.clients.models import Client, ClientStatus, Segment, Tag, client_tag
-
-LONGEST_SEARCH = 100  # characters; what comes after them is not looked for
-MOST_WORDS = 8
+from app.search import containing
 
 
 def visible_to(user: User) -> Select[Client]:
@@ -52,32 +47,11 @@ def with_tag(query: Select[Client], name: str) -> Select[Client]:
 
 
 def matching(query: Select[Client], words: str) -> Select[Client]:
-    """Those whose names or e-mail address contain every one of the words, in any order and any case.
-
-    Neither SQLite's `lower()` nor that of a PostgreSQL with the locale C knows letters outside ASCII. So each
-    letter becomes a class of its forms, `[Пп]`, and both databases compare by regular expression: SQLAlchemy
-    gives SQLite Python's `re`, PostgreSQL has its own; plain characters and classes mean the same to both.
-    """
-    for word in words[:LONGEST_SEARCH].split()[:MOST_WORDS]:
-        query = query.where(_searched().regexp_match(_pattern(word)))
-    return query
+    """Those whose names or e-mail address contain every one of the words, in any order and any case."""
+    return containing(query, _searched(), words)
 
 
 def _searched() -> ColumnElement[str]:
     """All that a search looks into, as one text: one comparison a row. No word has a newline in it."""
     names = Client.last_name + "\n" + Client.first_name + "\n" + Client.patronymic
     return names + "\n" + Client.email + "\n" + Client.email_key
-
-
-def _pattern(word: str) -> str:
-    word = unicodedata.normalize("NFC", word.replace("\0", ""))
-    return "".join(map(_any_case, word))
-
-
-def _any_case(letter: str) -> str:
-    """A regular expression for the letter in any case. Russians write ё and е as they please."""
-    forms = {letter, letter.lower(), letter.upper(), letter.upper().lower(), letter.title()}
-    if forms & set("её"):
-        forms |= set("еёЕЁ")
-    single = sorted(form for form in forms if len(form) == 1)
-    return re.escape(letter) if len(single) == 1 else f"[{''.join(single)}]"

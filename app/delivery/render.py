@@ -6,17 +6,19 @@ from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 
 import css_inline
-import idna
 
 from app import clock
 from app.delivery.transport import Envelope
+from app.mail import envelope_address
 
 _inliner = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=True)
 
 
 def inline_css(html: str) -> str:
-    """The same page with its style rules moved into the elements: many mail programs look nowhere else."""
-    return _inliner.inline(html)
+    """A whole page with its style rules moved into the elements: many mail programs look nowhere else."""
+    page = _inliner.inline(html)
+    # Without a doctype browsers and mail programs fall back to the layout rules of the nineties.
+    return page if page.lower().startswith("<!doctype") else f"<!doctype html>\n{page}"
 
 
 EnvelopeMaker = Callable[[int, str], Envelope]
@@ -47,14 +49,3 @@ def compile_message(run_id: int, sender: str, subject: str, html: str, text: str
         return Envelope(delivery_id, address, to, headers.encode() + common)
 
     return envelope
-
-
-def envelope_address(email: str) -> str:
-    """The address as a mail server takes it: an international domain in ASCII (RFC 5891) where that is enough.
-
-    A local part outside ASCII needs SMTPUTF8, and keeps its domain as it is.
-    """
-    local, _, domain = email.rpartition("@")
-    if not local.isascii() or domain.isascii():
-        return email
-    return f"{local}@{idna.encode(domain, uts46=True).decode()}"

@@ -32,7 +32,7 @@ from app.messages.service import MessageData
 
 DEMO_PASSWORD = "carrier-pigeon"  # noqa: S105  public on purpose; production refuses to load the demo
 MOSCOW = "Europe/Moscow"
-FIRST_MAILING_IN = timedelta(seconds=5)
+FIRST_MAILING_IN = timedelta(seconds=20)  # time to log in and watch it leave
 HERE = Path(__file__).parent
 
 

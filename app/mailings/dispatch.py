@@ -30,10 +30,11 @@ def may_run() -> ColumnElement[bool]:
     )
 
 
-def dispatch_due(sender: str) -> list[int]:
+def dispatch_due(sender: str) -> list[int] | None:
     """Begin a run of every mailing that is due, at most BATCH of them, and return the runs' ids.
 
-    Occurrences that were missed collapse into the latest one. Call again until the list is empty.
+    Occurrences that were missed collapse into the latest one. Call again until it returns None: nothing is due.
+    An empty list means that all of a batch were over already.
     """
     now = clock.now()
     due = db.session.scalars(
@@ -45,7 +46,7 @@ def dispatch_due(sender: str) -> list[int]:
         .with_for_update(of=Mailing, skip_locked=True)
     ).all()
     if not due:
-        return []
+        return None
     _collapse_missed(due, now)
     not_over = or_(Mailing.end_at.is_(None), Mailing.end_at > now)
     runs = _begin(and_(Mailing.id.in_([mailing.id for mailing in due]), not_over), Mailing.next_run_at, sender)

@@ -30,12 +30,7 @@ SWEEP_LIMIT = 10_000  # what one sweep heals at the most; the next one goes on
 @job(urgent=True)
 def dispatch_due() -> None:
     """Begin a run of every mailing that is due now."""
-    while runs := dispatch.dispatch_due(_settings().mail_default_sender):
-        # Commit before enqueueing: a worker may start within a millisecond and must find the row.
-        db.session.commit()
-        log.info("runs.begun", count=len(runs), first=runs[0])
-        enqueue_many((prepare_run, (run_id,)) for run_id in runs)
-    db.session.commit()
+    begin_due_runs()
 
 
 @job(urgent=True)
@@ -92,6 +87,20 @@ def sweep() -> None:
     db.session.commit()
     _set_lost_jobs_again()
     send_due_letters()
+
+
+def begin_due_runs() -> int:
+    """What `dispatch_due` does, for whoever wants to know how many runs began."""
+    begun = 0
+    while (runs := dispatch.dispatch_due(_settings().mail_default_sender)) is not None:
+        # Commit before enqueueing: a worker may start within a millisecond and must find the row.
+        db.session.commit()
+        if runs:
+            log.info("runs.begun", count=len(runs), first=runs[0])
+        enqueue_many((prepare_run, (run_id,)) for run_id in runs)
+        begun += len(runs)
+    db.session.commit()
+    return begun
 
 
 def announce(mailing: Mailing) -> None:

@@ -14,6 +14,7 @@ from app.clients.queries import visible_to as clients_of
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
 from app.mailings.models import Audience, Mailing, MailingStatus
 from app.messages.models import Message
+from app.search import containing
 
 BY_NAME = (Client.last_name, Client.first_name, Client.id)
 DISABLED = "disabled"  # no status but an overlay; the list filters by it all the same
@@ -38,11 +39,9 @@ def in_state(query: Select[Mailing], state: str) -> Select[Mailing]:
     return query
 
 
-def named(query: Select[Mailing], text: str) -> Select[Mailing]:
-    """Those of `query` whose name contains `text`."""
-    # SQLite ignores case in ASCII alone: the usual ways to write a word in capitals are asked for by name.
-    ways = {text, text.lower(), text.upper(), text.capitalize(), text.title()}
-    return query.where(or_(*(Mailing.name.icontains(way, autoescape=True) for way in ways)))
+def named(query: Select[Mailing], words: str) -> Select[Mailing]:
+    """Those of `query` whose name contains every one of the words, in any order and any case."""
+    return containing(query, Mailing.name, words)
 
 
 def latest_runs(mailing_ids: Collection[int]) -> Select[Run]:

@@ -59,6 +59,7 @@ def edit(mailing: Mailing, draft: Draft) -> None:
     Raises:
         RuleBroken, NotFound: as for `create`, and while a run is unfinished.
     """
+    _lock(mailing)
     _refuse_while_sending(mailing)
     before = _window(mailing)
     _fill(mailing, draft)
@@ -73,7 +74,10 @@ def start_now(mailing: Mailing) -> Run:
     Raises:
         RuleBroken: when it is paused, disabled, over, or being sent.
     """
+    _lock(mailing)
     _refuse_while_sending(mailing)
+    if mailing.owner.blocked_at is not None:
+        raise RuleBroken(_("The owner of this mailing is blocked."))
     if mailing.disabled_at is not None:
         raise RuleBroken(_("A manager has disabled this mailing."))
     if mailing.paused_at is not None:
@@ -94,6 +98,7 @@ def pause(mailing: Mailing) -> None:
     Raises:
         RuleBroken: when there is nothing to pause.
     """
+    _lock(mailing)
     if mailing.paused_at is not None:
         raise RuleBroken(_("This mailing is paused already."))
     if mailing.status is MailingStatus.COMPLETED:
@@ -109,6 +114,7 @@ def resume(mailing: Mailing) -> None:
     Raises:
         RuleBroken: when it is not paused.
     """
+    _lock(mailing)
     if mailing.paused_at is None:
         raise RuleBroken(_("This mailing is not paused."))
     mailing.paused_at = None
@@ -118,8 +124,11 @@ def resume(mailing: Mailing) -> None:
 
 def delete(mailing: Mailing) -> None:
     """Take a mailing away. What waits is skipped from now on; the ledger of what was sent stays."""
+    _lock(mailing)
     mailing.deleted_at = clock.now()
     mailing.next_run_at = None
+    if mailing.audience is Audience.SEGMENT:  # nobody will ask for it again, and its owner may want to delete it
+        mailing.audience, mailing.segment = Audience.ALL, None
     for run in db.session.scalars(_unfinished_runs(mailing)).all():
         delivery.cancel(run)
     settle([mailing.id])
@@ -173,6 +182,12 @@ def _has_run(mailing: Mailing) -> bool:
     return db.session.scalar(select(Run.id).where(Run.mailing_id == mailing.id).limit(1)) is not None
 
 
+def _lock(mailing: Mailing) -> None:
+    """Two clicks at once, or a click and the clock: the second one waits, and sees what the first one did."""
+    db.session.flush()
+    db.session.refresh(mailing, with_for_update={"of": Mailing})
+
+
 def _window(mailing: Mailing) -> tuple[datetime, datetime | None, Period, str]:
     return mailing.start_at, mailing.end_at, mailing.period, mailing.timezone
 
@@ -202,7 +217,7 @@ def _own_clients(owner_id: int, draft: Draft) -> list[Client]:
 
 def _refuse_while_sending(mailing: Mailing) -> None:
     if db.session.scalar(_unfinished_runs(mailing).limit(1)) is not None:
-        raise RuleBroken(_("This mailing is being sent. Wait until that is done, or pause it."))
+        raise RuleBroken(_("A run of this mailing is not finished yet. Wait until it is done."))
 
 
 def _unfinished_runs(mailing: Mailing) -> Select[Run]:

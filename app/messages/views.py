@@ -1,7 +1,5 @@
 """Messages: one's own, and the common library."""
 
-from typing import Any
-
 from flask import Blueprint, Response, flash, make_response, render_template, request, url_for
 from flask_babel import gettext as _
 
@@ -16,19 +14,12 @@ from app.messages.models import Message
 from app.paging import paginate
 
 # Two bodies of 500 kB, in Cyrillic, each byte of which a browser writes as %D0.
-LARGEST_FORM_BYTES = 4 * 1024 * 1024
 MOST_NAMED = 8  # of what was left out of a letter
 # A letter may do nothing but be looked at. Its pictures stand on other hosts, which shall not learn who looks.
 PREVIEW_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
 ONE = "/<int(max=2147483647):message_id>"  # no id is larger than its column
 
 blueprint = Blueprint("messages", __name__, url_prefix="/messages")
-
-
-@blueprint.url_value_preprocessor
-def _take_large_forms(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
-    """Flask takes 500 kB. This runs before anything, the check of the CSRF token too, has read the form."""
-    request.max_form_memory_size = LARGEST_FORM_BYTES
 
 
 # ── Looking ─────────────────────────────────────────────────────────────────────────────────────────────────

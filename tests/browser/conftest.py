@@ -21,25 +21,26 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mail_server() -> Iterator[RecordingSmtp]:
     with RecordingSmtp() as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def database_url(new_database: Callable[[str], str]) -> str:
     return new_database("browser")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(database_url: str, mail_server: RecordingSmtp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running(database_url, mail_server, tmp_path_factory.mktemp("service")) as base_url:
         yield base_url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Ended after this folder: Playwright keeps an event loop running, which other tests' own would stumble over."""
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:

@@ -73,9 +73,7 @@ def descendants(pids: list[int]) -> set[int]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_it_runs_everything_and_leaves_nothing_behind(
-    number: signal.Signals, golub: "subprocess.Popen[str]"
-) -> None:
+def test_it_runs_everything_and_leaves_nothing_behind(number: signal.Signals, golub: "subprocess.Popen[str]") -> None:
     pids = read_table(golub)
     web = http.client.HTTPConnection("127.0.0.1", int(os.environ["PORT"]), timeout=5)
     web.request("GET", "/readyz")
@@ -118,9 +116,7 @@ def test_it_runs_once_only_from_an_instance_folder(tmp_path: Path) -> None:
 
 def test_a_redis_that_is_named_and_away_is_one_clear_line(tmp_path: Path) -> None:
     url = f"redis://:secret@127.0.0.1:{servers.free_port()}/0"
-    done = make_run(
-        tmp_path, PORT=str(servers.free_port()), INBOX_PORT=str(servers.free_port()), REDIS_URL=url
-    )
+    done = make_run(tmp_path, PORT=str(servers.free_port()), INBOX_PORT=str(servers.free_port()), REDIS_URL=url)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"No Redis answers at redis://:\*\*\*@127.0.0.1:\d+/0: start it.*\n", done.stderr)
 

@@ -63,9 +63,7 @@ def test_redis_is_found_in_its_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["installed", "wheel", "copy of the wheel"])
-def postgres(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[servers.RunningServer]:
+def postgres(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[servers.RunningServer]:
     if request.param == "installed" and not list(servers._installed_postgres()):
         pytest.skip("no PostgreSQL is installed on this machine; the wheel's is tested")
     if request.param != "installed":

@@ -128,9 +128,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(
-    ("no_colour", "line"), [("", "\x1b[36mecho      |\x1b[0m hi\n"), ("1", "echo      | hi\n")]
-)
+@pytest.mark.parametrize(("no_colour", "line"), [("", "\x1b[36mecho      |\x1b[0m hi\n"), ("1", "echo      | hi\n")])
 def test_names_are_coloured_on_a_terminal_only_if_wanted(
     no_colour: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,7 @@ def due(user: User, **fields: object) -> Mailing:
 def dispatched() -> list[int]:
     runs = dispatch.dispatch_due(SENDER)
     db.session.commit()
-    return runs
+    return runs or []
 
 
 def runs_of(mailing: Mailing) -> list[Run]:

@@ -126,7 +126,7 @@ def test_starting_by_hand_brings_a_one_off_forward_and_leaves_a_periodic_schedul
 def test_a_mailing_can_not_be_started_twice_at_once(user: User) -> None:
     mailing = service.create(user, draft(user))
     service.start_now(mailing)
-    with pytest.raises(RuleBroken, match="being sent"):
+    with pytest.raises(RuleBroken, match="not finished"):
         service.start_now(mailing)
 
 
@@ -174,7 +174,7 @@ def test_a_resumed_run_stays_held_while_another_hand_holds_it(user: User) -> Non
 def test_editing_while_it_is_sent_is_refused(user: User) -> None:
     mailing = service.create(user, draft(user))
     service.start_now(mailing)
-    with pytest.raises(RuleBroken, match="being sent"):
+    with pytest.raises(RuleBroken, match="not finished"):
         service.edit(mailing, draft(user))
 
 

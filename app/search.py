@@ -1,0 +1,36 @@
+"""Search that ignores case in every script, on both databases alike."""
+
+import re
+import unicodedata
+from typing import Any
+
+from sqlalchemy import Select, SQLColumnExpression
+
+LONGEST_SEARCH = 100  # characters; what comes after them is not looked for
+MOST_WORDS = 8
+
+
+def containing(query: Select[Any], text: SQLColumnExpression[str], words: str) -> Select[Any]:
+    """The rows of `query` whose `text` contains every one of the words, in any order and any case.
+
+    Neither SQLite's `lower()` nor that of a PostgreSQL with the locale C knows letters outside ASCII. So each letter
+    becomes a class of its forms, `[Пп]`, and both databases compare by regular expression: SQLAlchemy gives SQLite
+    Python's `re`, PostgreSQL has its own; plain characters and classes mean the same to both.
+    """
+    for word in words[:LONGEST_SEARCH].split()[:MOST_WORDS]:
+        query = query.where(text.regexp_match(_pattern(word)))
+    return query
+
+
+def _pattern(word: str) -> str:
+    word = unicodedata.normalize("NFC", word.replace("\0", ""))
+    return "".join(map(_any_case, word))
+
+
+def _any_case(letter: str) -> str:
+    """A regular expression for the letter in any case. Russians write ё and е as they please."""
+    forms = {letter, letter.lower(), letter.upper(), letter.upper().lower(), letter.title()}
+    if forms & set("её"):
+        forms |= set("еёЕЁ")
+    single = sorted(form for form in forms if len(form) == 1)
+    return re.escape(letter) if len(single) == 1 else f"[{''.join(single)}]"
