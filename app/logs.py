@@ -12,12 +12,7 @@ from structlog.typing import EventDict, Processor
 from app.config import Settings
 
 SECRET_WORDS = ("password", "secret", "token", "authorization", "cookie", "html", "body")
-QUIET = {
-    "alembic.runtime.migration": logging.WARNING,  # two lines at each look of /readyz
-    "rq.worker": logging.WARNING,
-    "rq_scheduler.scheduler": logging.WARNING,
-    "mail.log": logging.WARNING,
-}
+QUIET = {"rq.worker": logging.WARNING, "rq_scheduler.scheduler": logging.WARNING, "mail.log": logging.WARNING}
 
 
 def configure_logs(settings: Settings) -> None:

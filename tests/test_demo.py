@@ -212,7 +212,7 @@ def test_one_mailing_starts_within_seconds_and_one_daily_at_nine(loaded: None, a
         alarms = {due for _, due in Scheduler(connection=queue.connection()).get_jobs(with_times=True)}
     assert once.next_run_at
     assert daily.next_run_at
-    assert timedelta(0) < once.next_run_at - once.created_at <= timedelta(seconds=5)
+    assert timedelta(0) < once.next_run_at - once.created_at <= timedelta(seconds=20)
     assert (daily.period, daily.timezone) == (Period.DAILY, "Europe/Moscow")
     local = daily.next_run_at.astimezone(ZoneInfo("Europe/Moscow"))
     assert (local.hour, local.minute, local.second) == (9, 0, 0)
