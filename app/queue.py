@@ -4,6 +4,8 @@ Redis holds hints, the database the truth: a job that is lost here is enqueued a
 module raises when Redis is away, and every job may run twice without harm.
 """
 
+import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -53,6 +55,7 @@ def job(*, urgent: bool = False) -> Callable[[Callable[..., None]], JobFunction]
                 with suppress(RedisError):  # called by hand while Redis is away; the mark ends by itself
                     connection().delete(_mark(run, ids))
                 structlog.contextvars.clear_contextvars()
+                structlog.contextvars.bind_contextvars(worker=worker_name())
                 function(*ids)
 
         run.urgent = urgent  # type: ignore[attr-defined]
@@ -133,6 +136,11 @@ def register_periodic(scheduler: Scheduler, function: JobFunction, every: timede
         timeout=JOB_TIMEOUT_SECONDS,
         at_front=function.urgent,
     )
+
+
+def worker_name() -> str:
+    """This process, for people who read the log or look into the claims: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"[:100]
 
 
 def connection() -> Redis:

@@ -3,8 +3,6 @@
 It commits between these steps, so that no transaction is open while a mail server thinks.
 """
 
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -19,6 +17,7 @@ from app.delivery.render import EnvelopeMaker
 from app.delivery.service import Batch, Claimed, LostClaim, Outcome
 from app.delivery.transport import Answer, Envelope, Transport, TransportAway
 from app.extensions import db
+from app.queue import worker_name
 
 log = structlog.get_logger(__name__)
 
@@ -58,11 +57,6 @@ def deliver(
         if not _send(batch, envelope_for, transport, settings):
             break
     return _when_to_go_on(run_id)
-
-
-def worker_name() -> str:
-    """This process, for people who look into the claims: host and process id."""
-    return f"{socket.gethostname()}:{os.getpid()}"[:100]
 
 
 class _Lease:
@@ -166,6 +160,7 @@ def _when_to_go_on(run_id: int) -> datetime | None:
             service.skip_pending(run_id, SkipReason.ENDED)
             return None
         if run.held_at is not None:
+            log.info("run.paused", pending=run.pending)
             return None
         moments = [run.resume_at, db.session.scalar(queries.next_try(run_id))]
         later = max((moment for moment in moments if moment is not None), default=now)

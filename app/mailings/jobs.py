@@ -136,7 +136,9 @@ def _settle_run(run_id: int) -> None:
     run = db.session.get(Run, run_id, populate_existing=True)
     if run is not None and run.is_finished:
         status.settle([run.mailing_id])
-        log.info("run.done", run=run_id, mailing=run.mailing_id, sent=run.sent, failed=run.failed, planned=run.planned)
+        log.info(
+            "run.drained", run=run_id, mailing=run.mailing_id, sent=run.sent, failed=run.failed, planned=run.planned
+        )
     db.session.commit()
 
 
