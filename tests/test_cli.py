@@ -357,7 +357,7 @@ def test_a_mailing_that_may_not_run_is_refused(
 
 def test_a_mailing_that_is_being_sent_is_not_sent_again(runner: FlaskCliRunner, app: Flask, mailing: Mailing) -> None:
     prints(runner.invoke(args=["send-mailing", str(mailing.id)]))
-    assert "being sent" in refusal(runner.invoke(args=["send-mailing", str(mailing.id)]))
+    assert "not finished" in refusal(runner.invoke(args=["send-mailing", str(mailing.id)]))
     assert count(app, Run) == 1
 
 

@@ -277,7 +277,7 @@ class TestEdit:
         assert page.status_code == fragment.status_code == 409
         assert fragment.headers["HX-Reswap"] == "none"
         for answer in (page, fragment):
-            assert "This mailing is being sent." in answer.text
+            assert "is not finished yet" in answer.text
         assert look(mailing_id, lambda mailing: mailing.name) == "A mailing"
 
     def test_its_preview_knows_the_mailing(self, owner_client, mailing_id, look):
