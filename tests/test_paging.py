@@ -46,7 +46,7 @@ def thirty(context: None) -> list[int]:
             added_at=noon + timedelta(microseconds=shuffled.randrange(5), seconds=shuffled.randrange(3)),
         )
     db.session.commit()
-    return list(db.session.scalars(select(Client.id)))
+    return list(db.session.scalars(select(Client.id).order_by(Client.id)))
 
 
 def walk(keys: tuple[Any, ...], *, descending: bool = False, size: int = 7) -> list[Client]:

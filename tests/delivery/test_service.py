@@ -101,7 +101,7 @@ def test_a_deferred_delivery_waits_for_its_time(planned_run: PlannedRun) -> None
     "obstacle",
     [
         {"held_at": clock.now()},
-        {"resume_at": clock.now() + timedelta(minutes=1)},
+        {"resume_at": clock.now() + timedelta(days=1)},
         {"last_moment": clock.now() - timedelta(seconds=1)},
     ],
     ids=["held", "server away", "ended"],
