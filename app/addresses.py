@@ -43,9 +43,25 @@ def parse_address(text: str) -> Address:
             test_environment=True,  # *.test and *.example are somebody's test addresses, not mistakes
         )
     except EmailNotValidError as error:
-        raise BadAddress(_("This is not a usable e-mail address: %(why)s", why=str(error))) from None
+        raise BadAddress(_("This is not a usable e-mail address: %(why)s", why=_reason(str(error)))) from None
     key = f"{parsed.local_part}@{parsed.ascii_domain}".casefold()
     # The key may be the longer one: with the domain in ASCII, or when lower case needs more letters than upper case.
     if max(len(parsed.normalized.encode()), len(key)) > LONGEST_ADDRESS:
         raise BadAddress(_("This e-mail address is longer than %(limit)s characters.", limit=LONGEST_ADDRESS))
     return Address(email=parsed.normalized, key=key)
+
+
+def _reason(words: str) -> str:
+    """What email-validator says in English, as a sentence in the reader's language."""
+    reasons = (
+        ("must have an @-sign", _("it needs an @.")),
+        ("something before the @-sign", _("something must stand before the @.")),
+        ("something after the @-sign", _("something must stand after the @.")),
+        ("should have a period", _("the part after the @ needs a dot.")),
+        ("two periods in a row", _("two dots stand in a row.")),
+        ("special-use or reserved", _("nobody has e-mail at this domain.")),
+        ("too long", _("it is too long.")),
+        ("before the @-sign", _("the part before the @ has characters that don't belong there.")),
+        ("after the @-sign", _("the part after the @ is no domain.")),
+    )
+    return next((reason for part, reason in reasons if part in words), _("something in it does not belong there."))
