@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.pages import Clients, Mailings, Messages, Register
 from tests.live import wait_for
@@ -93,11 +93,21 @@ def test_guests_pages_have_no_violations(page: Page) -> None:
             look_for_violations(page, path)
 
 
+@pytest.mark.parametrize("language", ["en-GB", "ru-RU"])
 @pytest.mark.parametrize("path", ["/", "/blog/", "/auth/login", "/auth/register"])
-def test_no_page_is_wider_than_a_phone(page: Page, path: str) -> None:
-    page.set_viewport_size({"width": 360, "height": 740})
+def test_no_page_is_wider_than_a_phone(browser: Browser, service: str, path: str, language: str) -> None:
+    context = browser.new_context(base_url=service, locale=language, viewport={"width": 360, "height": 740})
+    page = context.new_page()
     page.goto(path)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    last_button = page.locator(".topbar-nav a").last.bounding_box()
+    brand, first_link = page.locator(".brand").bounding_box(), page.locator(".topbar-nav a").first.bounding_box()
+    assert last_button is not None
+    assert brand is not None
+    assert first_link is not None
+    assert last_button["x"] + last_button["width"] <= 360
+    assert brand["x"] + brand["width"] <= first_link["x"]
+    context.close()
 
 
 def test_a_forms_errors_come_without_leaving_the_page_and_keep_what_was_typed(page: Page) -> None:
