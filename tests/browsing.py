@@ -1,12 +1,18 @@
 """A person at the pages over HTTP alone: follows links, fills in forms as they come, brings cookies and tokens."""
 
 import re
+from datetime import datetime
 from html import unescape
 from typing import Any
 
 import requests
 
+from tests.live import wait_for
+from tests.make import PASSWORD
+from tests.smtp import RecordingSmtp
+
 HIDDEN_TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
+VERIFICATION_LINK = re.compile(r"https?://\S+/auth/verify/\S+")
 SECONDS = 20
 
 
@@ -32,6 +38,38 @@ class Person:
         answer = self._session.post(self._url(action or path), data=data, timeout=SECONDS)
         assert answer.status_code == 200, (path, answer.status_code, answer.text)
         return answer.text
+
+    def sign_up(self, email: str, mail_server: RecordingSmtp) -> None:
+        """Register, and follow the link in the letter."""
+        self.fill_in("/auth/register", email=email, password=PASSWORD, name="Olga", timezone="Europe/Moscow")
+        wait_for(lambda: mail_server.to(email), 20)
+        [letter] = mail_server.to(email)
+        text = letter.message.get_body(("plain",))
+        assert text is not None
+        link = VERIFICATION_LINK.search(text.get_content())
+        assert link is not None
+        assert link[0].startswith(self.base_url)
+        self.fill_in(link[0])
+        self.see("/overview")
+
+    def write_message(self, subject: str) -> str:
+        """Write a message, and give its id."""
+        self.fill_in("/messages/new", subject=subject, html=f"<p>{subject} for you</p>", text="")
+        found = re.search(r"/messages/(\d+)", self.see("/messages/"))
+        assert found is not None
+        return found[1]
+
+    def plan(self, name: str, message_id: str, start: datetime, period: str) -> None:
+        """Plan a mailing to all clients; `start` is naive, in UTC."""
+        self.fill_in(
+            "/mailings/new",
+            name=name,
+            message_id=message_id,
+            audience="all",
+            start_at=start.strftime("%Y-%m-%dT%H:%M:%S"),
+            period=period,
+            timezone="UTC",
+        )
 
     def _url(self, path: str) -> str:
         return path if path.startswith("http") else self.base_url + path

@@ -25,7 +25,7 @@ class Received:
 
     @property
     def message(self) -> EmailMessage:
-        return cast("EmailMessage", message_from_bytes(self.content, policy=default))
+        return message_from_bytes(self.content, policy=default)
 
 
 class RecordingSmtp:
@@ -86,6 +86,6 @@ class _Controller(Controller):
 
     def _trigger_server(self) -> None:
         self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
+        super()._trigger_server()  # type: ignore[no-untyped-call]  # aiosmtpd has no types
 
     server: Any

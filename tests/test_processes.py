@@ -1,6 +1,5 @@
 """The main job on real parts: gunicorn, worker.py, scheduler.py, Redis and a mail server, used over HTTP alone."""
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,10 +12,8 @@ from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatu
 from app.mailings.models import Mailing, MailingStatus
 from tests.browsing import Person
 from tests.live import running, wait_for
-from tests.make import PASSWORD
 from tests.smtp import Received, RecordingSmtp
 
-LINK = re.compile(r"https?://\S+/auth/verify/\S+")
 CLIENTS = {"anna@example.test", "boris@example.test", "вера@example.test"}
 
 
@@ -45,53 +42,19 @@ def recipients(letters: list[Received]) -> list[str]:
     return sorted(address for letter in letters for address in letter.recipients)
 
 
-def sign_up(person: Person, mail_server: RecordingSmtp) -> None:
-    email = "owner@golub.test"
-    person.fill_in("/auth/register", email=email, password=PASSWORD, name="Olga", timezone="Europe/Moscow")
-    wait_for(lambda: mail_server.to(email), 20)
-    [letter] = mail_server.to(email)
-    text = letter.message.get_body(("plain",))
-    assert text is not None
-    link = LINK.search(text.get_content())
-    assert link is not None
-    assert link[0].startswith(person.base_url)
-    person.fill_in(link[0])
-    person.see("/overview")
-
-
-def write_message(person: Person, subject: str) -> str:
-    """Write a message, and give its id."""
-    person.fill_in("/messages/new", subject=subject, html=f"<p>{subject} for you</p>", text="")
-    found = re.search(r"/messages/(\d+)", person.see("/messages/"))
-    assert found is not None
-    return found[1]
-
-
-def plan(person: Person, name: str, message_id: str, start: datetime, period: str) -> None:
-    person.fill_in(
-        "/mailings/new",
-        name=name,
-        message_id=message_id,
-        audience="all",
-        start_at=start.strftime("%Y-%m-%dT%H:%M:%S"),
-        period=period,
-        timezone="UTC",
-    )
-
-
 def test_what_is_planned_in_the_browser_is_delivered_by_the_workers(
     service: str, mail_server: RecordingSmtp, database_url: str
 ) -> None:
     person = Person(service)
-    sign_up(person, mail_server)
+    person.sign_up("owner@golub.test", mail_server)
     for email in CLIENTS:
         person.fill_in("/clients/new", email=email, first_name="Client", status="active")
-    first, second = write_message(person, "First news"), write_message(person, "Daily news")
+    first, second = person.write_message("First news"), person.write_message("Daily news")
 
     # Whole seconds, at least two seconds ahead when the form is sent.
     start = datetime.now(UTC).replace(microsecond=0, tzinfo=None) + timedelta(seconds=3)
-    plan(person, "Once", first, start, "once")
-    plan(person, "Every day", second, start + timedelta(seconds=1), "daily")
+    person.plan("Once", first, start, "once")
+    person.plan("Every day", second, start + timedelta(seconds=1), "daily")
     wait_for(lambda: len(letters_with(mail_server, "Daily news")) == len(CLIENTS), 20)
     wait_for(lambda: len(letters_with(mail_server, "First news")) == len(CLIENTS), 20)
 
