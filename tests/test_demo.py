@@ -143,7 +143,7 @@ def test_the_address_book_has_all_that_a_client_can_have(loaded: None, app: Flas
         clients = db.session.scalars(select(Client)).all()
         owner = db.session.scalars(select(User).where(User.email == "user@golub.example")).one()
         assert {client.owner_id for client in clients} == {owner.id}
-        assert (owner.locale, owner.role) == ("en", Role.USER)
+        assert (owner.locale, owner.role) == (None, Role.USER)
         assert {client.status for client in clients} >= {
             ClientStatus.ACTIVE,
             ClientStatus.UNSUBSCRIBED,

@@ -120,7 +120,7 @@ def _account(person: Person) -> User:
         password_hash=passwords.hash_password(DEMO_PASSWORD),
         name=person.name,
         role=person.role,
-        locale="en",
+        locale=None,  # as the browser asks
         timezone=MOSCOW,
         verified_at=clock.now(),
     )
