@@ -317,7 +317,7 @@ def test_a_job_does_not_inherit_what_another_bound(caplog: pytest.LogCaptureFixt
 
     structlog.contextvars.bind_contextvars(run=1)
     note(1)
-    assert structlog.contextvars.get_contextvars() == {}
+    assert structlog.contextvars.get_contextvars() == {"worker": queue.worker_name()}
 
 
 # A plain RQ worker, without any of ours
