@@ -145,6 +145,7 @@ def write_env_file(path: Path) -> bool:
         "# Made by `make run`, for this machine only. .env.sample describes everything that can be set.\n"
         "APP_ENV=development\n"
         f"SECRET_KEY={secrets.token_hex(32)}\n"
+        + "".join(f"{name}={os.environ[name]}\n" for name in ("PORT", "INBOX_PORT") if os.environ.get(name))
     )
     return True
 

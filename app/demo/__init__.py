@@ -48,9 +48,9 @@ class Person:
 
 PEOPLE = (
     Person("user@golub.example", "Vera Sokolova", Role.USER, "keep clients, write messages, send mailings"),
-    Person("manager@golub.example", "Maxim Orlov", Role.MANAGER, "look at everything, stop a mailing or a user"),
-    Person("editor@golub.example", "Nina Vorobyova", Role.EDITOR, "write the blog"),
-    Person("admin@golub.example", "Ada Golubeva", Role.ADMIN, "do all of it, and give roles"),
+    Person("manager@golub.example", "Maxim Orlov", Role.MANAGER, "look at everything"),
+    Person("editor@golub.example", "Nina Vorobyova", Role.EDITOR, "read the blog; its panel is to come"),
+    Person("admin@golub.example", "Ada Golubeva", Role.ADMIN, "do all of it"),
 )
 
 BRANDS = {"en": "Feather &amp; Bean", "ru": "Перо и зерно"}

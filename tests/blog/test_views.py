@@ -142,3 +142,11 @@ def test_a_language_needs_the_token(app: Flask) -> None:
         assert app.test_client().post("/language", data={"lang": "ru"}).status_code == 400
     finally:
         app.config["WTF_CSRF_ENABLED"] = False
+
+
+@pytest.mark.parametrize("somebody", ["owner", "manager", "editor", "admin"])
+def test_the_home_page_leads_everybody_where_they_may_go(somebody: str, request: pytest.FixtureRequest) -> None:
+    browser = request.getfixturevalue(f"{somebody}_client")
+    link = re.search(r'class="btn btn-primary btn-lg" href="([^"]+)"', browser.get("/").text)
+    assert link is not None
+    assert browser.get(link[1]).status_code == 200

@@ -121,11 +121,14 @@ def test_a_redis_that_is_named_and_away_is_one_clear_line(tmp_path: Path) -> Non
     assert re.fullmatch(r"No Redis answers at redis://:\*\*\*@127.0.0.1:\d+/0: start it.*\n", done.stderr)
 
 
-def test_the_first_start_writes_settings_that_only_we_can_read(tmp_path: Path) -> None:
+def test_the_first_start_writes_settings_that_only_we_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".env"
+    monkeypatch.delenv("PORT", raising=False)
+    monkeypatch.setenv("INBOX_PORT", "5026")
     assert run.write_env_file(path)
     text = path.read_text()
     assert re.search(r"^APP_ENV=development\nSECRET_KEY=[0-9a-f]{64}$", text, re.MULTILINE)
+    assert text.endswith("\nINBOX_PORT=5026\n")  # `flask doctor` shall look for the inbox where it is
     assert path.stat().st_mode & 0o777 == 0o600
     assert not run.write_env_file(path)
     assert path.read_text() == text
