@@ -46,12 +46,14 @@ def prepare_run(run_id: int) -> None:
     run.html = render.inline_css(run.html)
     delivery.plan(run, service.audience_of(mailing))
     db.session.refresh(run)
-    if run.is_finished:
-        status.settle([mailing.id])
+    planned = run.planned
     db.session.commit()
-    log.info("run.prepared", run=run_id, mailing=mailing.id, planned=run.planned)
-    if not run.is_finished:
+    log.info("run.prepared", run=run_id, planned=planned)
+    if planned:
         enqueue(deliver, run_id)
+    else:
+        # In a transaction of its own: a pause locks the mailing first and its runs then, and would wait in a circle.
+        _settle_run(run_id)
 
 
 @job()
