@@ -14,10 +14,14 @@ from redis import Redis, RedisError
 from rq.job import Job
 from rq_scheduler import Scheduler
 
+from app.account.jobs import ERASE_EVERY, erase_closed_accounts
+from app.auth.jobs import FORGET_EVERY, forget_old_logins
 from app.mailings.jobs import SWEEP_EVERY, sweep
 from app.queue import QUEUE_NAME, application, register_periodic
 
 log = structlog.get_logger("scheduler")
+
+PERIODIC = {sweep: SWEEP_EVERY, erase_closed_accounts: ERASE_EVERY, forget_old_logins: FORGET_EVERY}
 
 
 class PatientScheduler(Scheduler):
@@ -49,7 +53,8 @@ class PatientScheduler(Scheduler):
         try:
             self.connection.hset(self.key, "birth", time.time())
             self.heartbeat()
-            register_periodic(self, sweep, SWEEP_EVERY)
+            for job, every in PERIODIC.items():
+                register_periodic(self, job, every)
             if self.acquire_lock():
                 try:
                     self.enqueue_jobs()

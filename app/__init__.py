@@ -1,6 +1,7 @@
 """Golub, a mailing manager. `create_app` is the only place where its parts are wired together."""
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import ROOT, Settings, load_settings
 
@@ -13,7 +14,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     from app import cli, logs, web  # noqa: PLC0415  importing app.config must not load the whole house
     from app.database import tame_sqlite  # noqa: PLC0415
-    from app.extensions import babel, cache, csrf, db, login_manager, mail, migrate  # noqa: PLC0415
+    from app.extensions import babel, cache, csrf, db, limiter, login_manager, mail, migrate  # noqa: PLC0415
 
     settings = settings or load_settings()
     logs.configure_logs(settings)
@@ -27,12 +28,18 @@ def create_app(settings: Settings | None = None) -> Flask:
     csrf.init_app(app)
     mail.init_app(app)
     cache.init_app(app)
+    limiter.init_app(app)
     babel.init_app(app, locale_selector=web.locale, timezone_selector=web.time_zone)
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             tame_sqlite(db.engine)
 
-    web.init_app(app)
+    if settings.trusted_proxies:
+        # Without a proxy whoever asks could write these headers, and with them where they come from.
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=settings.trusted_proxies, x_proto=settings.trusted_proxies
+        )
+    web.init_app(app, settings)
     _register_blueprints(app, settings)
     cli.init_app(app)
     return app
@@ -40,6 +47,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def _register_blueprints(app: Flask, settings: Settings) -> None:
     from app import health  # noqa: PLC0415
+    from app.account import views as account  # noqa: PLC0415
     from app.auth import views as auth  # noqa: PLC0415
     from app.blog import views as blog  # noqa: PLC0415
     from app.clients import views as clients  # noqa: PLC0415
@@ -47,7 +55,7 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
     from app.manager import views as manager  # noqa: PLC0415
     from app.messages import views as messages  # noqa: PLC0415
 
-    for package in (health, auth, blog, clients, messages, mailings, manager):
+    for package in (health, auth, account, blog, clients, messages, mailings, manager):
         app.register_blueprint(package.blueprint)
     if settings.inbox_enabled:
         from app.inbox import views as inbox  # noqa: PLC0415  needs what production does not install

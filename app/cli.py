@@ -24,11 +24,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import demo, doctor, queue
 from app.addresses import parse_address
-from app.auth import passwords
+from app.auth import audit, passwords
 from app.auth import queries as accounts
 from app.auth import service as auth
 from app.auth.forms import one_line
-from app.auth.models import Role, User
+from app.auth.models import User
+from app.auth.roles import Permission, Role
 from app.clients.csv_import import ImportReport, import_csv
 from app.config import Settings
 from app.database import only_reads
@@ -80,7 +81,7 @@ def _command(name: str, *, reads: bool = False) -> Callable[[Callable[P, None]],
     def decorate(function: Callable[P, None]) -> click.Command:
         @wraps(function)
         def speaking(*args: P.args, **kwargs: P.kwargs) -> None:
-            with _reading(reads), _warnings_on_stderr(), force_locale("en"), _faults_in_one_line():
+            with _reading(reads), _warnings_on_stderr(), force_locale("en"), _faults_in_one_line(), _on_record():
                 function(*args, **kwargs)
 
         return click.command(name, cls=_Command)(with_appcontext(speaking))
@@ -95,6 +96,15 @@ def _reading(reads: bool) -> Iterator[None]:
         yield
     finally:
         only_reads.reset(token)
+
+
+@contextmanager
+def _on_record() -> Iterator[None]:
+    token = audit.origin.set(lambda: audit.Origin(address=audit.COMMAND))
+    try:
+        yield
+    finally:
+        audit.origin.reset(token)
 
 
 @contextmanager
@@ -274,7 +284,7 @@ def import_clients(email: str, file: Path) -> None:
     there already stay as they are.
     """
     owner = _user(email)
-    if not owner.owns_things:
+    if not owner.may(Permission.OWN_THINGS):
         raise RuleBroken(f"{owner.email} has the role “{owner.role}”, which comes without an address book.")
     with file.open("rb") as stream:
         result = import_csv(owner, stream)

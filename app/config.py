@@ -5,6 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from email_validator import EmailNotValidError, validate_email
@@ -91,6 +92,12 @@ def _absolute(path: Path) -> Path:
     return ROOT / path
 
 
+def _hosts(names: str) -> str:
+    if any("/" in name or "@" in name for name in names.split(",")):
+        raise ValueError("is no list of host names such as golub.example.com,10.0.0.5")
+    return names
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -107,6 +114,8 @@ class Settings(BaseSettings):
     redis_url: Annotated[str, AfterValidator(_redis_url)]
     base_url: Annotated[str, AfterValidator(_base_url)]
     timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    trusted_hosts: Annotated[str, AfterValidator(_hosts)] = ""
+    trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
 
     mail_server: str
     mail_port: Port = 587
@@ -176,6 +185,17 @@ class Settings(BaseSettings):
     def is_production(self) -> bool:
         return self.app_env == "production"
 
+    @property
+    def is_https(self) -> bool:
+        return self.base_url.startswith("https://")
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names in a Host header that we answer to: that of BASE_URL, and what the operator adds."""
+        named = [urlsplit(self.base_url).hostname or "", *self.trusted_hosts.split(",")]
+        local = [] if self.is_production else ["localhost", "127.0.0.1", "[::1]"]
+        return [name.strip() for name in (*named, *local) if name.strip()]
+
     def for_flask(self) -> dict[str, Any]:
         """The same settings under the names that Flask and its extensions look for."""
         return {
@@ -203,10 +223,10 @@ class Settings(BaseSettings):
             "INBOX_ENABLED": self.inbox_enabled,
             "SESSION_COOKIE_HTTPONLY": True,
             "SESSION_COOKIE_SAMESITE": "Lax",
-            "SESSION_COOKIE_SECURE": self.base_url.startswith("https://"),
-            "REMEMBER_COOKIE_HTTPONLY": True,
-            "REMEMBER_COOKIE_SAMESITE": "Lax",
-            "REMEMBER_COOKIE_SECURE": self.base_url.startswith("https://"),
+            "SESSION_COOKIE_SECURE": self.is_https,
+            "SESSION_PROTECTION": None,  # a log-in is a row that its owner sees and ends: app.auth.logins
+            "TRUSTED_HOSTS": self.hosts,
+            "RATELIMIT_STORAGE_URI": self.redis_url.replace("unix://", "redis+unix://", 1),
             "MAX_CONTENT_LENGTH": 16 * 1024 * 1024,
             "MAX_FORM_MEMORY_SIZE": 4 * 1024 * 1024,  # a message may have half a megabyte, and more while it is typed
             "WTF_CSRF_TIME_LIMIT": None,  # the token lives as long as its session: forms left open overnight still work

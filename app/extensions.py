@@ -2,6 +2,8 @@
 
 from flask_babel import Babel
 from flask_caching import Cache
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
 from flask_login import LoginManager
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
@@ -16,4 +18,12 @@ login_manager = LoginManager()
 csrf = CSRFProtect()
 mail = Mail()
 cache = Cache()
+# While Redis is away each process counts by itself: tries stay limited, and pages open.
+limiter = Limiter(
+    get_remote_address,
+    key_prefix="golub:limit",
+    in_memory_fallback_enabled=True,
+    swallow_errors=True,
+    storage_options={"socket_connect_timeout": 2, "socket_timeout": 2},
+)
 babel = Babel()

@@ -16,6 +16,8 @@ from typing import Any, Protocol, cast
 import structlog
 from flask import Flask, current_app, has_app_context
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from rq import Queue, Worker
 from rq.job import Job
 from rq_scheduler import Scheduler
@@ -149,8 +151,8 @@ def connection() -> Redis:
 
 @cache
 def _connection(url: str) -> Redis:
-    # Short timeouts: a page must not hang because Redis does.
-    return Redis.from_url(url, socket_connect_timeout=2, socket_timeout=5)
+    # Short timeouts and no second try: a page must not hang because Redis does.
+    return Redis.from_url(url, socket_connect_timeout=2, socket_timeout=5, retry=Retry(NoBackoff(), 0))
 
 
 def queue_depth() -> int:

@@ -1,7 +1,9 @@
 """HTTP details that every view shares: pages and fragments, redirects, errors, HTMX, languages."""
 
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -25,13 +27,24 @@ from flask_babel import gettext as _
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 from jinja2_fragments.flask import render_block
-from werkzeug.exceptions import HTTPException
+from secure import (
+    ContentSecurityPolicy,
+    CrossOriginOpenerPolicy,
+    PermissionsPolicy,
+    ReferrerPolicy,
+    Secure,
+    StrictTransportSecurity,
+    XContentTypeOptions,
+)
+from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.routing import IntegerConverter
 from werkzeug.urls import iri_to_uri
 
+from app import clock
+from app.config import Settings
 from app.database import only_reads
 from app.errors import GolubError, NotAllowed, NotFound, RuleBroken
-from app.extensions import db, login_manager
+from app.extensions import db, limiter, login_manager
 
 LANGUAGES = {"en": "English", "ru": "Русский"}
 STATUS_OF: dict[type[GolubError], HTTPStatus] = {
@@ -39,10 +52,7 @@ STATUS_OF: dict[type[GolubError], HTTPStatus] = {
     NotAllowed: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
 }
-CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
-)
+HSTS_SECONDS = 365 * 24 * 3600
 
 
 def wants_fragment() -> bool:
@@ -112,11 +122,11 @@ class IdConverter(IntegerConverter):
         super().__init__(*arguments, **{"max": 2**63 - 1} | options)
 
 
-def init_app(app: Flask) -> None:
+def init_app(app: Flask, settings: Settings) -> None:
     app.url_map.converters["int"] = IdConverter
     app.before_request(_know_whether_we_write)
     app.teardown_request(_forget_whether_we_write)
-    app.after_request(_security_headers)
+    app.after_request(partial(_add_headers, security_headers(settings)))
     app.register_error_handler(GolubError, _golub_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _fault)
@@ -133,11 +143,25 @@ def _forget_whether_we_write(_error: BaseException | None) -> None:
         only_reads.reset(token)
 
 
-def _security_headers(response: Response) -> Response:
+def security_headers(settings: Settings) -> dict[str, str]:
+    """What every answer says to browsers, unless its view says it otherwise: no script or style of a page's own."""
+    policy = ContentSecurityPolicy().default_src("'self'").img_src("'self'", "data:").object_src("'none'")
+    return dict(
+        Secure(
+            csp=policy.base_uri("'none'").form_action("'self'").frame_ancestors("'none'"),
+            hsts=StrictTransportSecurity().max_age(HSTS_SECONDS) if settings.is_https else None,
+            xcto=XContentTypeOptions().nosniff(),
+            referrer=ReferrerPolicy().same_origin(),
+            permissions=PermissionsPolicy().camera().geolocation().microphone(),
+            coop=CrossOriginOpenerPolicy().same_origin(),
+        ).headers
+    )
+
+
+def _add_headers(usual: dict[str, str], response: Response) -> Response:
     headers = response.headers
-    headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-    headers.setdefault("X-Content-Type-Options", "nosniff")
-    headers.setdefault("Referrer-Policy", "same-origin")
+    for name, value in usual.items():
+        headers.setdefault(name, value)
     # Who asks for a static file does not matter: to know it would cost a query.
     if request.endpoint != "static" and current_user.is_authenticated:
         # What one person sees, no shared cache may keep, and the back button after a log-out may not show.
@@ -154,6 +178,8 @@ def _golub_error(error: GolubError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     if error.response is not None or error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return make_response(error.get_response())
+    if isinstance(error, SecurityError):  # a Host that is not ours: no page can be made, for its links would lead there
+        return Response("This is not the name of this server.\n", error.code, mimetype="text/plain")
     texts = {
         HTTPStatus.BAD_REQUEST: _("The request could not be understood."),
         HTTPStatus.FORBIDDEN: _("You may not see or do this."),
@@ -172,6 +198,9 @@ def _http_error(error: HTTPException) -> Response:
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value
+    if error.code == HTTPStatus.TOO_MANY_REQUESTS and limiter.current_limit:
+        seconds = limiter.current_limit.reset_at - clock.now().timestamp()
+        response.headers["Retry-After"] = str(max(1, ceil(seconds)))
     return response
 
 

@@ -3,12 +3,15 @@
 from datetime import timedelta
 from typing import Any
 
+from flask import Flask
+from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
 from app import clock
 from app.addresses import parse_address
-from app.auth import passwords
-from app.auth.models import Role, User
+from app.auth import logins, passwords
+from app.auth.models import User
+from app.auth.roles import Role
 from app.clients.models import Client
 from app.delivery.models import Delivery, DeliveryStatus
 from app.extensions import db
@@ -26,6 +29,17 @@ def user(email: str, role: Role = Role.USER, **fields: Any) -> User:
         email=address.email, email_key=address.key, role=role, password_hash=passwords.hash_password(PASSWORD), **fields
     )
     return _add(made)
+
+
+def session_of(app: Flask, client: FlaskClient, user: User) -> None:
+    """Log this browser in without the log-in page."""
+    with app.app_context():
+        same = db.session.get_one(User, user.id)
+        logins.begin(same, is_remembered=False)
+        db.session.commit()
+        key = same.login_key
+    with client.session_transaction() as session:
+        session["_user_id"], session["_fresh"] = key, True
 
 
 def client(owner: User, email: str = "anna@example.test", **fields: Any) -> Client:

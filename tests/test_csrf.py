@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from app.auth.models import User
 from app.extensions import db
+from tests import make
 
 HTMX = {"HX-Request": "true"}
 
@@ -25,9 +26,7 @@ def guarded(app: Flask) -> Iterator[Flask]:
 def browser(guarded: Flask, owner: User) -> FlaskClient:
     """Somebody logged in, whose pages carry tokens."""
     client = guarded.test_client()
-    with client.session_transaction() as session:
-        session["_user_id"] = owner.get_id()
-        session["_fresh"] = True
+    make.session_of(guarded, client, owner)
     return client
 
 

@@ -16,7 +16,8 @@ from sqlalchemy import Engine, create_engine, func, insert, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
 
 from app import clock, web
-from app.auth.models import Role, User
+from app.auth.models import User
+from app.auth.roles import Role
 from app.clients.models import Client, ClientStatus, Tag, client_tag
 from app.database import enum_type, insert_or_ignore, only_reads, tame_sqlite
 from app.extensions import db

@@ -15,7 +15,8 @@ from sqlalchemy import func, select
 
 from app import clock, create_app, demo, logs, queue
 from app.addresses import parse_address
-from app.auth.models import Role, User
+from app.auth.models import User
+from app.auth.roles import Role
 from app.blog.html import article_html
 from app.blog.models import Post
 from app.clients import segments

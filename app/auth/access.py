@@ -1,4 +1,4 @@
-"""Who may open which view. One decorator is enough: `owner_required` and its kin ask for a log-in first."""
+"""Who may open which view. One decorator is enough: `requires` asks for a log-in first."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,7 +9,8 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
 
-from app.auth.models import Role, User
+from app.auth.models import User
+from app.auth.roles import Permission
 from app.errors import NotAllowed
 from app.extensions import login_manager
 
@@ -22,38 +23,18 @@ def signed_in() -> User:
     return cast("User", current_user._get_current_object())
 
 
-def login_required(view: View[P]) -> View[P]:
-    """Everybody who is logged in; whoever is not is sent to the log-in page."""
-    return _required(lambda _user: True)(view)
+def requires(*permissions: Permission) -> Callable[[View[P]], View[P]]:
+    """For those who have one of these permissions, else NotAllowed; without any, for everybody who is logged in.
 
+    Whoever is not is sent to the log-in page.
+    """
 
-def owner_required(view: View[P]) -> View[P]:
-    """Those who have clients, messages and mailings; else NotAllowed."""
-    return _required(lambda user: user.owns_things)(view)
-
-
-def staff_required(view: View[P]) -> View[P]:
-    """Managers and administrators; else NotAllowed."""
-    return _required(lambda user: user.is_staff)(view)
-
-
-def editor_required(view: View[P]) -> View[P]:
-    """Content managers and administrators; else NotAllowed."""
-    return _required(lambda user: user.is_editor)(view)
-
-
-def admin_required(view: View[P]) -> View[P]:
-    """Administrators; else NotAllowed."""
-    return _required(lambda user: user.role is Role.ADMIN)(view)
-
-
-def _required(allows: Callable[[User], bool]) -> Callable[[View[P]], View[P]]:
     def decorate(view: View[P]) -> View[P]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
             if not current_user.is_authenticated:
                 return make_response(login_manager.unauthorized())
-            if not allows(signed_in()):
+            if permissions and not any(signed_in().may(permission) for permission in permissions):
                 raise NotAllowed(_("Your account has no access to this area."))
             return view(*args, **kwargs)
 

@@ -2,19 +2,46 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from flask import current_app, render_template
 from flask_babel import force_locale
 from flask_babel import gettext as _
 
+from app.addresses import parse_address
 from app.auth.models import Letter, LetterKind, User
-from app.auth.tokens import Purpose, make_token
+from app.auth.tokens import LIFETIMES, Purpose, make_token
 from app.config import Settings
 
 SUBJECTS: dict[LetterKind, Callable[[], str]] = {
     LetterKind.VERIFY: lambda: _("Confirm your e-mail address"),
     LetterKind.ALREADY_REGISTERED: lambda: _("You have an account already"),
+    LetterKind.RESET_PASSWORD: lambda: _("Choose a new password"),
+    LetterKind.PASSWORD_CHANGED: lambda: _("Your password was changed"),
+    LetterKind.CONFIRM_EMAIL: lambda: _("Confirm your new e-mail address"),
+    LetterKind.EMAIL_CHANGED: lambda: _("Your e-mail address was changed"),
+    LetterKind.FACTOR_ON: lambda: _("The second factor is on"),
+    LetterKind.FACTOR_OFF: lambda: _("The second factor is off"),
+    LetterKind.BLOCKED: lambda: _("Your account is blocked"),
+    LetterKind.UNBLOCKED: lambda: _("Your account is open again"),
+    LetterKind.MAILING_DISABLED: lambda: _("A manager has disabled your mailing"),
+    LetterKind.MAILING_ENABLED: lambda: _("Your mailing may be sent again"),
+    LetterKind.ACCOUNT_CLOSED: lambda: _("Your account is closed"),
+}
+# Where the button of a letter leads: to an endpoint, and what its token is good for.
+TOKEN_LINKS = {
+    LetterKind.VERIFY: ("auth.verify", Purpose.VERIFY),
+    LetterKind.RESET_PASSWORD: ("auth.reset_password", Purpose.RESET),
+    LetterKind.CONFIRM_EMAIL: ("auth.confirm_email", Purpose.CHANGE_EMAIL),
+    LetterKind.ACCOUNT_CLOSED: ("account.restore", Purpose.RESTORE),
+}
+PLAIN_LINKS = {
+    LetterKind.PASSWORD_CHANGED: "auth.forgot_password",
+    LetterKind.FACTOR_ON: "auth.forgot_password",
+    LetterKind.FACTOR_OFF: "auth.forgot_password",
+    LetterKind.MAILING_DISABLED: "mailings.list_mailings",
+    LetterKind.MAILING_ENABLED: "mailings.list_mailings",
 }
 
 
@@ -26,38 +53,47 @@ class Composed:
     html: str
 
 
-def compose(letter: Letter) -> Composed:
+def compose(letter: Letter, user: User) -> Composed:
     """The letter as it leaves now.
 
     It greets nobody by name: whoever registers somebody else's address could make any text of ours with it.
     """
-    user = letter.user
     with force_locale(user.locale or "en"):
         subject = SUBJECTS[letter.kind]()
         words = {
+            **(letter.details or {}),
             "subject": subject,
-            "email": user.email,
+            "email": letter.email or user.email,
+            "account": user.email,
             "home": current_app.config["SETTINGS"].base_url,
-            "link": _target(letter),
+            "link": _target(letter, user),
+            "hours": _hours(letter.kind),
         }
         text = render_template(f"auth/letters/{letter.kind}.txt", **words)
         html = render_template(f"auth/letters/{letter.kind}.html", **words)
-    return Composed(_mailbox(user), subject, text, html)
+    return Composed(_mailbox(letter.email or user.email), subject, text, html)
 
 
-def _mailbox(user: User) -> str:
+def _mailbox(email: str) -> str:
     """The address with its domain in ASCII, as it was registered (IDNA 2008).
 
     Whoever writes the letter might otherwise follow IDNA 2003, and send what opens straße.de to strasse.de.
     """
-    return f"{user.email.rpartition('@')[0]}@{user.email_key.rpartition('@')[2]}"
+    return f"{email.rpartition('@')[0]}@{parse_address(email).key.rpartition('@')[2]}"
 
 
-def _target(letter: Letter) -> str:
+def _target(letter: Letter, user: User) -> str:
     """Where the letter's button leads."""
-    if letter.kind is LetterKind.VERIFY:
-        return link("auth.verify", token=make_token(Purpose.VERIFY, letter.user))
-    return link("auth.login")
+    if letter.kind in TOKEN_LINKS:
+        endpoint, purpose = TOKEN_LINKS[letter.kind]
+        more = letter.email if purpose is Purpose.CHANGE_EMAIL else ""
+        return link(endpoint, token=make_token(purpose, user, more))
+    return link(PLAIN_LINKS.get(letter.kind, "auth.login"))
+
+
+def _hours(kind: LetterKind) -> int:
+    """How long the letter's link is good."""
+    return LIFETIMES[TOKEN_LINKS[kind][1]] // timedelta(hours=1) if kind in TOKEN_LINKS else 0
 
 
 def link(endpoint: str, **values: str) -> str:

@@ -1,27 +1,31 @@
-"""What can happen to an account, and to the letters that go to its owner."""
+"""What can happen to an account. Whatever matters to whoever watches over it goes into the audit log, too."""
 
 from datetime import timedelta
 from functools import cache
 
 from flask import current_app
 from flask_babel import gettext as _
-from sqlalchemy import select, update
+from flask_babel import ngettext
+from sqlalchemy import select
 
 from app import clock
-from app.addresses import BadAddress, parse_address
-from app.auth import passwords, queries, tokens
-from app.auth.models import Letter, LetterKind, Role, User
-from app.errors import RuleBroken
+from app.addresses import Address, BadAddress, parse_address
+from app.auth import audit, logins, outbox, passwords, queries, second_factor, tokens
+from app.auth.models import Action, Letter, LetterKind, User
+from app.auth.roles import Permission, Role
+from app.auth.tokens import Purpose
+from app.errors import NotAllowed, RuleBroken
 from app.extensions import db
 
-LETTER_ATTEMPTS_MAX = 8
-# Longer than any talk with a mail server. A worker that dies meanwhile delays the letter by this, no more.
-LETTER_LEASE = timedelta(minutes=5)
-LETTERS_AT_ONCE = 100
+ERASED_AFTER = tokens.LIFETIMES[Purpose.RESTORE]  # since the account was closed
 
 
 class WrongCredentials(RuleBroken):
     """No account has this address and this password. Which of the two is wrong, nobody is told."""
+
+
+class WrongPassword(WrongCredentials):
+    """Whoever is logged in does not know the password of this account."""
 
 
 class NotVerified(RuleBroken):
@@ -32,6 +36,10 @@ class Blocked(RuleBroken):
     """The password is right, the account blocked."""
 
 
+class Closed(RuleBroken):
+    """The password is right, the account closed by its owner."""
+
+
 class BadLink(RuleBroken):
     """The link of a letter opens nothing, or nothing any more."""
 
@@ -40,7 +48,11 @@ class AlreadyVerified(RuleBroken):
     """The link did its work before."""
 
 
-# ── The way in ──────────────────────────────────────────────────────────────────────────────────────────────
+class WeakPassword(RuleBroken):
+    """It would be guessed."""
+
+
+# ── Registration ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def register(email: str, password: str, name: str = "", timezone: str = "", locale: str | None = None) -> Letter:
@@ -54,85 +66,275 @@ def register(email: str, password: str, name: str = "", timezone: str = "", loca
 
     Raises:
         BadAddress: for what is no e-mail address.
-        RuleBroken: for a password that is too short or too long.
+        WeakPassword
         sqlalchemy.exc.IntegrityError: when the same address registers at this very moment; call again.
     """
     address = parse_address(email)
     # Before the look-up, so that a known address takes as long as an unknown one.
-    password_hash = _hash_of_new(password)
+    password_hash = _hash_of_new(password, address.email, name)
     user = db.session.scalar(queries.user_by_email(address.key))
     if user and user.verified_at:
-        return _write_letter(user, LetterKind.ALREADY_REGISTERED)
+        audit.record(Action.REGISTERED, owner_id=user.id, why="known already")
+        return outbox.write(LetterKind.ALREADY_REGISTERED, user)
     if user is None:
         user = User(email_key=address.key)
         db.session.add(user)
     user.email = address.email
     user.password_hash = password_hash
     user.name = name
-    user.timezone = _known_time_zone(timezone)
+    user.timezone = known_time_zone(timezone)
     user.locale = locale
-    return _write_letter(user, LetterKind.VERIFY)
+    db.session.flush()
+    audit.record(Action.REGISTERED, owner_id=user.id)
+    return outbox.write(LetterKind.VERIFY, user)
 
 
-def send_again(email: str) -> Letter | None:
-    """The letter with the link once more; for a confirmed address one that says so; for an unknown one None.
+def send_again(email: str) -> Letter:
+    """The letter with the link once more; whoever needs none is told so; for an unknown address one to nobody.
 
     Raises:
         BadAddress
     """
     user = db.session.scalar(queries.user_by_email(parse_address(email).key))
-    if user is None:
-        return None
-    return _write_letter(user, LetterKind.ALREADY_REGISTERED if user.verified_at else LetterKind.VERIFY)
+    if user is None or not user.verified_at:
+        return outbox.write(LetterKind.VERIFY, user)
+    return outbox.write(LetterKind.ACCOUNT_CLOSED if user.closed_at else LetterKind.ALREADY_REGISTERED, user)
 
 
-def user_of_link(token: str) -> User:
-    """The account that the link of a verification letter was made for.
+def user_of_link(purpose: Purpose, token: str) -> tuple[User, str]:
+    """The account that the link of a letter was made for, and what else the link holds.
 
     Raises:
-        BadLink: when it is too old, not ours, or a newer registration has taken its place.
+        BadLink: when it is too old, not ours, did its work, or a newer one has taken its place.
         AlreadyVerified
     """
     try:
-        claims = tokens.read_token(tokens.Purpose.VERIFY, token)
+        claims = tokens.read_token(purpose, token)
     except tokens.TokenTooOldError:
-        raise BadLink(_("This link was good for 24 hours, and they are over.")) from None
+        hours = tokens.LIFETIMES[purpose] // timedelta(hours=1)
+        raise BadLink(
+            ngettext("This link was good for %(num)s hour.", "This link was good for %(num)s hours.", hours)
+        ) from None
     except tokens.TokenError:
         raise BadLink(_("This link is not complete. Perhaps the letter broke it in two.")) from None
     user = db.session.get(User, claims.user_id)
-    if user and user.email_key == claims.email_key and user.verified_at:
+    if purpose is Purpose.VERIFY and user and user.email_key == claims.email_key and user.verified_at:
         raise AlreadyVerified(_("This e-mail address is confirmed already."))
-    if user is None or claims != tokens.claims_of(user):
-        raise BadLink(_("There is a newer letter with a newer link. Please use that one."))
-    return user
+    if user is None or claims != tokens.claims_of(user, claims.more):
+        raise BadLink(_("This link has done its work, or there is a newer letter with a newer link."))
+    return user, claims.more
 
 
 def verify(user: User) -> None:
     """The address is the user's own."""
-    user.verified_at = user.verified_at or clock.now()
+    if user.verified_at is None:
+        user.verified_at = clock.now()
+        audit.record(Action.VERIFIED, owner_id=user.id, actor_id=user.id)
+
+
+# ── The way in ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def authenticate(email: str, password: str) -> User:
-    """The account of whoever knows this address and its password.
+    """The account of whoever knows this address and its password. Commit after a failure, too: it is on record.
 
     Raises:
-        WrongCredentials, NotVerified, Blocked
+        WrongCredentials, NotVerified, Blocked, Closed
     """
     user = _user_by_address(email)
     # An unknown address takes as long as a known one: time must not tell who has an account.
     right = passwords.verify_password(user.password_hash if user else _hash_of_nobody(), password)
     if user is None or not right:
+        audit.record(Action.LOGIN_FAILED, owner_id=user.id if user else None, why="password")
         raise WrongCredentials(_("The e-mail address or the password is wrong."))
-    if user.blocked_at:
-        raise Blocked(_("This account is blocked. Please write to the administrator."))
-    if not user.verified_at:
-        raise NotVerified(_("Confirm your e-mail address first: open the link in the letter we sent you."))
+    refusal = _refusal_of(user)
+    if refusal:
+        audit.record(Action.LOGIN_FAILED, owner_id=user.id, why=type(refusal).__name__)
+        raise refusal
     if passwords.needs_rehash(user.password_hash):
         user.password_hash = passwords.hash_password(password)
     return user
 
 
-# ── Accounts ────────────────────────────────────────────────────────────────────────────────────────────────
+def _refusal_of(user: User) -> RuleBroken | None:
+    """Why somebody with the right password does not get in."""
+    if user.blocked_at:
+        return Blocked(_("This account is blocked. Please write to the administrator."))
+    if not user.verified_at:
+        return NotVerified(_("Confirm your e-mail address first: open the link in the letter we sent you."))
+    if user.closed_at:
+        return Closed(_("This account is closed and will be erased. The letter we sent you has a link to keep it."))
+    return None
+
+
+def check_second_factor(user: User, code: str) -> None:
+    """Raises: WrongCredentials. Commit after it, too: it is on record."""
+    if second_factor.check(user, code):
+        return
+    if second_factor.spend_recovery_code(user, code):
+        audit.record(Action.CODE_USED, owner_id=user.id, actor_id=user.id)
+        return
+    audit.record(Action.LOGIN_FAILED, owner_id=user.id, why="second factor")
+    raise WrongCredentials(_("This code is wrong, or was used already. Take the one that is shown now."))
+
+
+def check_password(user: User, password: str) -> None:
+    """Ask for the password once more before something that a borrowed browser shall not do.
+
+    Raises:
+        WrongPassword
+    """
+    if not passwords.verify_password(user.password_hash, password):
+        audit.record(Action.LOGIN_FAILED, owner_id=user.id, why="password")
+        raise WrongPassword(_("This is not your password."))
+
+
+def log_out(user: User) -> None:
+    if user.login:
+        logins.end(user, only=user.login.id)
+    audit.record(Action.LOGGED_OUT, owner_id=user.id)
+
+
+def end_login(user: User, login_id: int) -> None:
+    if logins.end(user, only=login_id):
+        audit.record(Action.LOGINS_ENDED, owner_id=user.id, subject=f"login {login_id}")
+
+
+def end_other_logins(user: User) -> int:
+    """End all but this one, and return how many those were."""
+    ended = logins.end(user, but=user.login.id if user.login else None)
+    audit.record(Action.LOGINS_ENDED, owner_id=user.id, why=f"{ended}")
+    return ended
+
+
+def end_all_logins(user: User) -> None:
+    """End every log-in, this one too."""
+    audit.record(Action.LOGINS_ENDED, owner_id=user.id, why=f"{logins.end(user)}")
+
+
+# ── Passwords ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ask_for_reset(email: str) -> Letter:
+    """The letter with the link to a new password; for an unknown address one to nobody.
+
+    Raises:
+        BadAddress
+    """
+    return outbox.write(LetterKind.RESET_PASSWORD, db.session.scalar(queries.user_by_email(parse_address(email).key)))
+
+
+def reset_password(user: User, password: str) -> Letter:
+    """A new password for whoever followed the letter's link: every log-in ends, and the address is confirmed.
+
+    Raises:
+        WeakPassword
+    """
+    user.password_hash = _hash_of_new(password, user.email, user.name)
+    logins.end(user)
+    verify(user)
+    audit.record(Action.PASSWORD_RESET, owner_id=user.id, actor_id=user.id)
+    return outbox.write(LetterKind.PASSWORD_CHANGED, user)
+
+
+def change_password(user: User, old: str, new: str) -> Letter:
+    """A new password: all other log-ins end.
+
+    Raises:
+        WrongPassword, WeakPassword
+    """
+    check_password(user, old)
+    user.password_hash = _hash_of_new(new, user.email, user.name)
+    logins.end(user, but=user.login.id if user.login else None)
+    audit.record(Action.PASSWORD_CHANGED, owner_id=user.id)
+    return outbox.write(LetterKind.PASSWORD_CHANGED, user)
+
+
+# ── One's own account ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def ask_for_email_change(user: User, email: str, password: str) -> Letter:
+    """The letter to the new address that asks for its confirmation; to one that is taken, a letter that says so.
+
+    Raises:
+        BadAddress, WrongPassword
+        RuleBroken: when it is the present one.
+    """
+    address = parse_address(email)
+    check_password(user, password)
+    if address.key == user.email_key:
+        raise RuleBroken(_("This is your address already."))
+    other = db.session.scalar(queries.user_by_email(address.key))
+    if other and other.verified_at:
+        return outbox.write(LetterKind.ALREADY_REGISTERED, other)
+    return outbox.write(LetterKind.CONFIRM_EMAIL, user, email=address.email)
+
+
+def change_email(user: User, email: str) -> Letter:
+    """The user reads letters at `email`: it is their address now. The letter tells the old one.
+
+    Raises:
+        RuleBroken: when somebody else has it meanwhile.
+    """
+    address = parse_address(email)
+    other = db.session.scalar(queries.user_by_email(address.key))
+    if other and other.id != user.id:
+        if other.verified_at:
+            raise RuleBroken(_("%(email)s has an account already.", email=address.email))
+        db.session.delete(other)  # nobody ever confirmed it, and whoever did not can't have it
+        db.session.flush()
+    old = user.email
+    user.email, user.email_key = address.email, address.key
+    audit.record(Action.EMAIL_CHANGED, owner_id=user.id, actor_id=user.id)
+    return outbox.write(LetterKind.EMAIL_CHANGED, user, email=old)
+
+
+def switch_factor_on(user: User, secret: str, code: str) -> tuple[list[str], Letter]:
+    """Log-ins need a code from now on. Returns the recovery codes, which nobody sees again, and the letter.
+
+    Raises:
+        WrongCredentials: when `code` is not the secret's.
+    """
+    codes = second_factor.switch_on(user, secret, code)
+    if codes is None:
+        raise WrongCredentials(_("This code is wrong, or was used already. Take the one that is shown now."))
+    logins.end(user, but=user.login.id if user.login else None)
+    audit.record(Action.FACTOR_ON, owner_id=user.id)
+    return codes, outbox.write(LetterKind.FACTOR_ON, user)
+
+
+def switch_factor_off(user: User) -> Letter:
+    second_factor.switch_off(user)
+    audit.record(Action.FACTOR_OFF, owner_id=user.id)
+    return outbox.write(LetterKind.FACTOR_OFF, user)
+
+
+def close(user: User) -> Letter:
+    """Its owner leaves: nobody gets in any more, and after ERASED_AFTER all of it is erased.
+
+    Raises:
+        RuleBroken: for the last administrator.
+    """
+    if user.role is Role.ADMIN and _is_last_admin(user):
+        raise _last_admin(user)
+    user.closed_at = clock.now()
+    logins.end(user)
+    audit.record(Action.ACCOUNT_CLOSED, owner_id=user.id)
+    return outbox.write(LetterKind.ACCOUNT_CLOSED, user)
+
+
+def restore(user: User) -> None:
+    """Its owner stays after all."""
+    user.closed_at = None
+    audit.record(Action.ACCOUNT_RESTORED, owner_id=user.id, actor_id=user.id)
+
+
+def set_locale(user: User, locale: str) -> None:
+    """`locale` is a key of `app.web.LANGUAGES`: the language of this user's pages and letters."""
+    user.locale = locale
+
+
+# ── The staff's part ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def create_admin(email: str, password: str, name: str = "") -> User:
@@ -140,30 +342,69 @@ def create_admin(email: str, password: str, name: str = "") -> User:
 
     Raises:
         BadAddress: for what is no e-mail address.
-        RuleBroken: when the address is taken, or the password too short or too long.
+        RuleBroken: when the address is taken.
+        WeakPassword
     """
     address = parse_address(email)
     if db.session.scalar(queries.user_by_email(address.key)):
         raise RuleBroken(_("%(email)s has an account already.", email=address.email))
-    user = User(
-        email=address.email,
-        email_key=address.key,
-        password_hash=_hash_of_new(password),
-        name=name,
-        role=Role.ADMIN,
-        timezone=_known_time_zone(""),
-        verified_at=clock.now(),
-    )
+    user = _new_admin(address, _hash_of_new(password, address.email, name), name)
     db.session.add(user)
     db.session.flush()
+    audit.record(Action.ROLE_CHANGED, owner_id=user.id, subject=f"user {user.id}", why=f"→ {Role.ADMIN}")
     return user
+
+
+def _new_admin(address: Address, password_hash: str, name: str) -> User:
+    return User(
+        email=address.email,
+        email_key=address.key,
+        password_hash=password_hash,
+        name=name,
+        role=Role.ADMIN,
+        timezone=known_time_zone(""),
+        verified_at=clock.now(),
+    )
 
 
 def set_role(user: User, role: Role) -> None:
     """Raises: RuleBroken, when the last administrator would lose the role."""
-    if user.role is Role.ADMIN and role is not Role.ADMIN and _is_last_admin(user):
-        raise RuleBroken(_("%(email)s is the last administrator. Make somebody else one first.", email=user.email))
+    if user.role is role:
+        return
+    if user.role is Role.ADMIN and _is_last_admin(user):
+        raise _last_admin(user)
+    audit.record(Action.ROLE_CHANGED, owner_id=user.id, subject=f"user {user.id}", why=f"{user.role} → {role}")
     user.role = role
+
+
+def block(user: User, by: User, reason: str) -> Letter:
+    """Nobody gets in with this account any more. Hold its mailings in the same transaction.
+
+    Raises:
+        RuleBroken: for oneself, the last administrator, or an account that is blocked.
+        NotAllowed: when a manager blocks an administrator.
+    """
+    if user.id == by.id:
+        raise RuleBroken(_("You can't block yourself."))
+    if user.role is Role.ADMIN and not by.may(Permission.ASSIGN_ROLES):
+        raise NotAllowed(_("Only an administrator can block an administrator."))
+    if user.role is Role.ADMIN and _is_last_admin(user):
+        raise _last_admin(user)
+    if user.blocked_at:
+        raise RuleBroken(_("This account is blocked already."))
+    user.blocked_at, user.blocked_by, user.blocked_reason = clock.now(), by, reason
+    logins.end(user)
+    audit.record(Action.BLOCKED, owner_id=user.id, subject=f"user {user.id}", why=reason)
+    return outbox.write(LetterKind.BLOCKED, user, reason=reason)
+
+
+def unblock(user: User) -> Letter:
+    """Raises: RuleBroken, when it is not blocked."""
+    if not user.blocked_at:
+        raise RuleBroken(_("This account is not blocked."))
+    user.blocked_at, user.blocked_by, user.blocked_reason = None, None, ""
+    audit.record(Action.UNBLOCKED, owner_id=user.id, subject=f"user {user.id}")
+    return outbox.write(LetterKind.UNBLOCKED, user)
 
 
 def _is_last_admin(user: User) -> bool:
@@ -172,73 +413,21 @@ def _is_last_admin(user: User) -> bool:
     return not any(admin.is_active and admin.id != user.id for admin in admins.all())
 
 
-def set_locale(user: User, locale: str) -> None:
-    """`locale` is a key of `app.web.LANGUAGES`: the language of this user's pages and letters."""
-    user.locale = locale
+def _last_admin(user: User) -> RuleBroken:
+    return RuleBroken(_("%(email)s is the last administrator. Make somebody else one first.", email=user.email))
 
 
-# ── Letters ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Shared ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def letters_waiting() -> list[int]:
-    """The ids of letters that are due now, the longest waiting first, at most LETTERS_AT_ONCE."""
-    due = queries.letters_due(clock.now()).with_only_columns(Letter.id).limit(LETTERS_AT_ONCE)
-    return list(db.session.scalars(due))
+def known_time_zone(name: str) -> str:
+    """`name`, or the service's own zone when nobody knows that name."""
+    return name if name in clock.time_zone_names() else current_app.config["SETTINGS"].timezone
 
 
-def take_letter(letter_id: int) -> Letter | None:
-    """The letter, if it is due and nobody else has it; it is the caller's for LETTER_LEASE."""
-    now = clock.now()
-    taken = db.session.execute(
-        update(Letter)
-        .where(Letter.id == letter_id, *queries.is_due(now))
-        .values(not_before=now + LETTER_LEASE, attempts=Letter.attempts + 1)
-        .returning(Letter.id)
-        .execution_options(synchronize_session=False)
-    ).scalar()
-    if taken is None:
-        return None
-    return db.session.get(Letter, letter_id, populate_existing=True)
-
-
-def letter_sent(letter: Letter) -> None:
-    letter.sent_at = clock.now()
-    letter.error = ""
-
-
-def letter_failed(letter: Letter, error: str, *, for_good: bool = False) -> None:
-    """It goes again later, unless the fault is `for_good` or this was the last attempt."""
-    letter.error = error
-    if for_good or letter.attempts >= LETTER_ATTEMPTS_MAX:
-        letter.gave_up_at = clock.now()
-    else:
-        letter.not_before = clock.now() + retry_delay(letter.attempts)
-
-
-def retry_delay(attempt: int) -> timedelta:
-    """Wait after failed attempt number `attempt` (from 1): 1 min, doubling, at most 1 h."""
-    return min(timedelta(minutes=2 ** (attempt - 1)), timedelta(hours=1))
-
-
-def _write_letter(user: User, kind: LetterKind) -> Letter:
-    letter = Letter(kind=kind, user=user)
-    db.session.add(letter)
-    db.session.flush()
-    return letter
-
-
-# ── Passwords and addresses ─────────────────────────────────────────────────────────────────────────────────
-
-
-def _hash_of_new(password: str) -> str:
-    if not passwords.SHORTEST_PASSWORD <= len(password) <= passwords.LONGEST_PASSWORD:
-        raise RuleBroken(
-            _(
-                "A password has %(least)s to %(most)s characters.",
-                least=passwords.SHORTEST_PASSWORD,
-                most=passwords.LONGEST_PASSWORD,
-            )
-        )
+def _hash_of_new(password: str, *personal: str) -> str:
+    if why := passwords.weakness(password, *personal):
+        raise WeakPassword(why)
     return passwords.hash_password(password)
 
 
@@ -248,10 +437,6 @@ def _user_by_address(email: str) -> User | None:
     except BadAddress:
         return None
     return db.session.scalar(queries.user_by_email(address.key))
-
-
-def _known_time_zone(name: str) -> str:
-    return name if name in clock.time_zone_names() else current_app.config["SETTINGS"].timezone
 
 
 @cache

@@ -14,9 +14,17 @@ class Purpose(StrEnum):
     """What a token is good for: it opens nothing else, for its signature depends on this."""
 
     VERIFY = "verify"
+    RESET = "reset"
+    CHANGE_EMAIL = "change_email"
+    RESTORE = "restore"
 
 
-LIFETIMES = {Purpose.VERIFY: timedelta(hours=24)}
+LIFETIMES = {
+    Purpose.VERIFY: timedelta(hours=24),
+    Purpose.RESET: timedelta(hours=1),
+    Purpose.CHANGE_EMAIL: timedelta(hours=24),
+    Purpose.RESTORE: timedelta(days=7),
+}
 
 
 class TokenError(Exception):
@@ -34,15 +42,16 @@ class Claims:
     user_id: int
     email_key: str
     fingerprint: str
+    more: str = ""  # what the purpose needs besides
 
 
-def claims_of(user: User) -> Claims:
-    return Claims(user.id, user.email_key, user.fingerprint)
+def claims_of(user: User, more: str = "") -> Claims:
+    return Claims(user.id, user.email_key, user.fingerprint, more)
 
 
-def make_token(purpose: Purpose, user: User) -> str:
+def make_token(purpose: Purpose, user: User, more: str = "") -> str:
     """Proves for LIFETIMES[purpose] that its bearer reads this user's letters."""
-    return _serializer(purpose).dumps(astuple(claims_of(user)))
+    return _serializer(purpose).dumps(astuple(claims_of(user, more)))
 
 
 def read_token(purpose: Purpose, token: str) -> Claims:

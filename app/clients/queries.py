@@ -3,13 +3,24 @@
 from sqlalchemy import ColumnElement, Select, exists, func, select
 
 from app.auth.models import User
+from app.auth.roles import Permission
 from app.clients.models import Client, ClientStatus, Segment, Tag, client_tag
 from app.search import containing
 
 
-def visible_to(user: User) -> Select[Client]:
-    """The clients that this person may see and change: their own."""
+def owned_by(user: User) -> Select[Client]:
+    """The user's own address book."""
     return select(Client).where(Client.owner_id == user.id)
+
+
+def visible_to(user: User) -> Select[Client]:
+    """The clients that this person may look at: their own, or everybody's."""
+    return select(Client) if user.may(Permission.SEE_OTHERS) else owned_by(user)
+
+
+def editable_by(user: User) -> Select[Client]:
+    """The clients that this person may change: their own, or everybody's."""
+    return select(Client) if user.may(Permission.EDIT_OTHERS) else owned_by(user)
 
 
 def active_clients(owner_id: int) -> Select[Client]:
@@ -19,6 +30,11 @@ def active_clients(owner_id: int) -> Select[Client]:
 
 def segments_of(user: User) -> Select[Segment]:
     return select(Segment).where(Segment.owner_id == user.id)
+
+
+def segments_editable_by(user: User) -> Select[Segment]:
+    """The segments that this person may look at and change: their own, or everybody's."""
+    return select(Segment) if user.may(Permission.EDIT_OTHERS) else segments_of(user)
 
 
 def tags_of(owner_id: int) -> Select[Tag]:

@@ -34,7 +34,7 @@ class Counts:
 
 def count(owner: User, conditions: Conditions | Mapping[str, Any]) -> Counts:
     """How many of the owner's clients fulfil the conditions at this moment."""
-    query = filter_clients(queries.visible_to(owner), conditions, clock.zone(owner.timezone))
+    query = filter_clients(queries.owned_by(owner), conditions, clock.zone(owner.timezone))
     is_active = Client.status == ClientStatus.ACTIVE
     row = db.session.execute(
         query.with_only_columns(func.count().filter(is_active), func.count().filter(~is_active))

@@ -9,7 +9,8 @@ from sqlalchemy import Select, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from app.addresses import Address
-from app.auth.models import User
+from app.auth import audit
+from app.auth.models import Action, User
 from app.clients import queries
 from app.clients.fields import distinct
 from app.clients.models import Client, ClientStatus, Segment, Tag
@@ -41,14 +42,15 @@ class ClientData:
     status: ClientStatus = ClientStatus.ACTIVE
 
 
-def get_client(user: User, client_id: int) -> Client:
-    """Raises: NotFound, also for somebody else's."""
-    return _one(queries.visible_to(user).where(Client.id == min(client_id, LARGEST_ID)))
+def get_client(user: User, client_id: int, *, to_edit: bool = False) -> Client:
+    """Raises: NotFound, also for what the user may not see or edit."""
+    query = queries.editable_by(user) if to_edit else queries.visible_to(user)
+    return _one(query.where(Client.id == min(client_id, LARGEST_ID)))
 
 
 def get_segment(user: User, segment_id: int) -> Segment:
-    """Raises: NotFound, also for somebody else's."""
-    return _one(queries.segments_of(user).where(Segment.id == min(segment_id, LARGEST_ID)))
+    """Raises: NotFound, also for what the user may not edit."""
+    return _one(queries.segments_editable_by(user).where(Segment.id == min(segment_id, LARGEST_ID)))
 
 
 def _one(query: Select[Thing]) -> Thing:
@@ -93,6 +95,7 @@ def _save(client: Client, data: ClientData) -> Client:
 
 def delete_client(client: Client) -> None:
     """The ledger keeps what was sent to the client, without the link to it."""
+    audit.record(Action.DELETED, owner_id=client.owner_id, subject=f"client {client.id}")
     # A statement, not the session: a second click finds nothing to delete, and that is no fault.
     db.session.execute(delete(Client).where(Client.id == client.id))
 
@@ -148,6 +151,7 @@ def delete_segment(segment: Segment) -> None:
     try:
         with db.session.begin_nested():
             db.session.execute(delete(Segment).where(Segment.id == segment.id))
+            audit.record(Action.DELETED, owner_id=segment.owner_id, subject=f"segment {segment.id}")
     except IntegrityError:
         # Mailings are above this package: the database's foreign key is who knows them.
         raise RuleBroken(

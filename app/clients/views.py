@@ -11,7 +11,9 @@ from flask_babel import gettext as _
 from sqlalchemy.orm import selectinload
 
 from app import web
-from app.auth.access import owner_required, signed_in
+from app.auth.access import requires, signed_in
+from app.auth.models import User
+from app.auth.roles import Permission
 from app.clients import queries, segments, service
 from app.clients.forms import STATUS_LABELS, ClientForm, ConditionsForm, SegmentForm
 from app.clients.models import Client, ClientStatus, Segment
@@ -52,10 +54,10 @@ def _argument(name: str) -> str:
 
 
 @blueprint.get("/")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def list_clients() -> Response:
     user, filters, cursor = signed_in(), Filters.of_request(), request.args.get("after")
-    query = queries.matching(queries.visible_to(user), filters.q)
+    query = queries.matching(queries.owned_by(user), filters.q)
     if filters.status:
         query = queries.with_status(query, ClientStatus(filters.status))
     if filters.tag:
@@ -76,13 +78,16 @@ def list_clients() -> Response:
 
 
 @blueprint.get("/<int:client_id>")
-@owner_required
+@requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
 def show_client(client_id: int) -> Response:
-    return web.render("clients/show.html", client=service.get_client(signed_in(), client_id))
+    user = signed_in()
+    client = service.get_client(user, client_id)
+    may_edit = client.owner_id == user.id or user.may(Permission.EDIT_OTHERS)
+    return web.render("clients/show.html", client=client, user=user, may_edit=may_edit)
 
 
 @blueprint.route("/new", methods=["GET", "POST"])
-@owner_required
+@requires(Permission.OWN_THINGS)
 def create_client() -> Response:
     form = ClientForm()
     owner = signed_in()
@@ -90,9 +95,9 @@ def create_client() -> Response:
 
 
 @blueprint.route("/<int:client_id>/edit", methods=["GET", "POST"])
-@owner_required
+@requires(Permission.OWN_THINGS)
 def edit_client(client_id: int) -> Response:
-    client = service.get_client(signed_in(), client_id)
+    client = service.get_client(signed_in(), client_id, to_edit=True)
     form = ClientForm.of(client)
     return _save_client(
         form, lambda: service.edit_client(client, form.client_data()), _("The changes are saved."), client
@@ -115,9 +120,9 @@ def _save_client(form: ClientForm, save: Callable[[], Client], success: str, cli
 
 
 @blueprint.post("/<int:client_id>/delete")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def delete_client(client_id: int) -> Response:
-    client = service.get_client(signed_in(), client_id)
+    client = service.get_client(signed_in(), client_id, to_edit=True)
     name = client.full_name or client.email
     service.delete_client(client)
     db.session.commit()
@@ -126,7 +131,7 @@ def delete_client(client_id: int) -> Response:
 
 
 @blueprint.get("/segments/")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def list_segments() -> Response:
     return web.render(
         "clients/segments.html",
@@ -137,11 +142,11 @@ def list_segments() -> Response:
 
 
 @blueprint.route("/segments/new", methods=["GET", "POST"])
-@owner_required
+@requires(Permission.OWN_THINGS)
 def create_segment() -> Response:
     """The form, filled with what the address says; HTMX asks this way for the count while somebody types."""
     form = SegmentForm(request.form if request.method == "POST" else request.args)
-    _offer_tags(form)
+    _offer_tags(form, signed_in())
     if form.is_submitted():
         owner = signed_in()
         return _save_segment(form, lambda: service.create_segment(owner, form.name.parsed, form.conditions()))
@@ -149,14 +154,15 @@ def create_segment() -> Response:
 
 
 @blueprint.route("/segments/<int:segment_id>/edit", methods=["GET", "POST"])
-@owner_required
+@requires(Permission.OWN_THINGS)
 def edit_segment(segment_id: int) -> Response:
     segment = service.get_segment(signed_in(), segment_id)
     form = SegmentForm.of(segment)
-    _offer_tags(form, segment.conditions.get("tag"))
+    owner = db.session.get_one(User, segment.owner_id)
+    _offer_tags(form, owner, segment.conditions.get("tag"))
     if form.is_submitted():
         return _save_segment(form, lambda: service.edit_segment(segment, form.name.parsed, form.conditions()), segment)
-    counts = segments.count(signed_in(), segment.conditions)
+    counts = segments.count(owner, segment.conditions)
     return web.render("clients/segment_form.html", block="form", form=form, segment=segment, counts=counts)
 
 
@@ -178,7 +184,7 @@ def _save_segment(form: SegmentForm, save: Callable[[], object], segment: Segmen
 
 
 @blueprint.post("/segments/<int:segment_id>/delete")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def delete_segment(segment_id: int) -> Response:
     service.delete_segment(service.get_segment(signed_in(), segment_id))
     db.session.commit()
@@ -189,9 +195,9 @@ def delete_segment(segment_id: int) -> Response:
 def _counts_of_request() -> Counts | None:
     """Who fulfils the conditions in the address; None when they make no sense."""
     form = ConditionsForm(request.args, meta={"csrf": False})
-    _offer_tags(form, _argument("tag"))
+    _offer_tags(form, signed_in(), _argument("tag"))
     return segments.count(signed_in(), form.conditions()) if form.validate() else None
 
 
-def _offer_tags(form: ConditionsForm, present: str | None = None) -> None:
-    form.offer_tags(db.session.scalars(queries.tag_names_in_use(signed_in())), present)
+def _offer_tags(form: ConditionsForm, owner: User, present: str | None = None) -> None:
+    form.offer_tags(db.session.scalars(queries.tag_names_in_use(owner)), present)

@@ -147,4 +147,7 @@ class Attempt(Base):
     enhanced_code: Mapped[str | None] = mapped_column(String(11))  # such as 5.1.1 (RFC 3463)
     reply: Mapped[str] = mapped_column(String(1000), default="")
 
-    __table_args__ = (Index("ix_attempt_of_run", "run_id", "id"),)
+    __table_args__ = (
+        Index("ix_attempt_of_run", "run_id", "id"),
+        partial_index("ix_attempt_troubled", "id", where="outcome != 'sent'"),
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, delete, insert, literal, or_, select, update
+from sqlalchemy import Row, Select, bindparam, delete, insert, literal, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app import clock
@@ -272,13 +272,13 @@ def finish_if_done(run_id: int) -> None:
     )
 
 
-def hold(mailing_id: int, *, held: bool) -> None:
-    """Stop or free a mailing's unfinished runs, from the next claim on."""
-    unfinished = update(Run).where(Run.mailing_id == mailing_id, Run.status != RunStatus.DONE)
+def hold(mailing_ids: Sequence[int] | Select[int], *, held: bool) -> None:
+    """Stop or free the unfinished runs of these mailings, from the next claim on."""
+    unfinished = update(Run).where(Run.mailing_id.in_(mailing_ids), Run.status != RunStatus.DONE)
     if held:
         db.session.execute(unfinished.where(Run.held_at.is_(None)).values(held_at=clock.now()))
     else:
-        db.session.execute(unfinished.where(or_(Run.held_at.is_not(None))).values(held_at=None))
+        db.session.execute(unfinished.where(Run.held_at.is_not(None)).values(held_at=None))
 
 
 def cancel(run: Run) -> None:

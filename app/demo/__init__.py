@@ -15,7 +15,8 @@ from app import clock
 from app.addresses import parse_address
 from app.auth import passwords
 from app.auth import queries as accounts
-from app.auth.models import Role, User
+from app.auth.models import User
+from app.auth.roles import Role
 from app.blog.models import Post
 from app.clients import service as clients
 from app.clients.models import Client, Segment

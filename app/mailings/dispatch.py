@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, literal, or_, select
 
 from app import clock
 from app.auth.models import User
@@ -26,7 +26,7 @@ def may_run() -> ColumnElement[bool]:
         Mailing.paused_at.is_(None),
         Mailing.disabled_at.is_(None),
         Mailing.deleted_at.is_(None),
-        User.blocked_at.is_(None),
+        ~User.is_stopped,
     )
 
 
@@ -81,8 +81,15 @@ def _begin(which: ColumnElement[bool], scheduled_for: Any, sender: str) -> list[
         "subject": Message.subject,
         "html": Message.html,
         "text": Message.text,
+        # Asked here again: the owner may have been blocked since the mailing was found and locked.
+        "held_at": case((User.is_stopped, literal(clock.now(), Run.held_at.type)), else_=None),
     }
-    rows = select(*frozen.values()).join(Message, Message.id == Mailing.message_id).where(which)
+    rows = (
+        select(*frozen.values())
+        .join(Message, Message.id == Mailing.message_id)
+        .join(User, User.id == Mailing.owner_id)
+        .where(which)
+    )
     statement = insert_or_ignore(Run, db.session).from_select(list(frozen), rows)
     return list(db.session.scalars(statement.returning(Run.id)))
 

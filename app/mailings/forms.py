@@ -16,8 +16,8 @@ from wtforms.validators import DataRequired, InputRequired, Length, Optional
 from app import clock
 from app.auth.models import User
 from app.clients.models import Client, Segment
+from app.clients.queries import owned_by as clients_of
 from app.clients.queries import segments_of
-from app.clients.queries import visible_to as clients_of
 from app.extensions import db
 from app.mailings import queries
 from app.mailings.models import Audience, Mailing, Period

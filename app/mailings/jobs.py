@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from app import clock
 from app.auth.jobs import send_due_letters
+from app.auth.models import User
 from app.config import Settings
 from app.delivery import engine, render
 from app.delivery import queries as ledger
@@ -18,7 +19,7 @@ from app.extensions import db
 from app.mailings import dispatch, service, status
 from app.mailings.models import Mailing
 from app.messages import content
-from app.queue import alarm, enqueue, enqueue_many, job
+from app.queue import JobFunction, alarm, enqueue, enqueue_many, job
 
 log = structlog.get_logger(__name__)
 
@@ -109,13 +110,24 @@ def announce(mailing: Mailing) -> None:
     """Let the workers know of a mailing that was created, changed or resumed. Commit first."""
     unfinished = select(Run.id, Run.status).where(Run.mailing_id == mailing.id, Run.status != RunStatus.DONE)
     for run_id, run_status in db.session.execute(unfinished):
-        enqueue(prepare_run if run_status is RunStatus.PREPARING else deliver, run_id)
+        enqueue(_next_step(run_status), run_id)
     if mailing.next_run_at is None:
         return
     if mailing.next_run_at <= clock.now():
         enqueue(dispatch_due)
     else:
         alarm(mailing.next_run_at, dispatch_due)
+
+
+def announce_all(owner: User) -> None:
+    """Let the workers know that everything of somebody's goes on, who was unblocked or came back. Commit first."""
+    unfinished = select(Run.id, Run.status).where(Run.owner_id == owner.id, Run.status != RunStatus.DONE)
+    calls = [(_next_step(run_status), (run_id,)) for run_id, run_status in db.session.execute(unfinished)]
+    enqueue_many([(dispatch_due, ()), *calls])
+
+
+def _next_step(run_status: RunStatus) -> JobFunction:
+    return prepare_run if run_status is RunStatus.PREPARING else deliver
 
 
 def _set_lost_jobs_again() -> None:

@@ -7,10 +7,11 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import joinedload
 
 from app.auth.models import User
+from app.auth.roles import Permission
 from app.clients import segments
 from app.clients.models import Client, Segment
 from app.clients.queries import active_clients
-from app.clients.queries import visible_to as clients_of
+from app.clients.queries import owned_by as clients_of
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
 from app.mailings.models import Audience, Mailing, MailingStatus
 from app.messages.models import Message
@@ -20,9 +21,23 @@ BY_NAME = (Client.last_name, Client.first_name, Client.id)
 DISABLED = "disabled"  # no status but an overlay; the list filters by it all the same
 
 
-def visible_to(user: User) -> Select[Mailing]:
+def owned_by(user: User) -> Select[Mailing]:
     """The user's own mailings, without the deleted ones."""
-    return select(Mailing).where(Mailing.owner_id == user.id, Mailing.deleted_at.is_(None))
+    return _existing().where(Mailing.owner_id == user.id)
+
+
+def visible_to(user: User) -> Select[Mailing]:
+    """The mailings that this person may look at: their own, or everybody's; without the deleted ones."""
+    return _existing() if user.may(Permission.SEE_OTHERS) else owned_by(user)
+
+
+def editable_by(user: User) -> Select[Mailing]:
+    """The mailings that this person may change, start and stop: their own, or everybody's."""
+    return _existing() if user.may(Permission.EDIT_OTHERS) else owned_by(user)
+
+
+def _existing() -> Select[Mailing]:
+    return select(Mailing).where(Mailing.deleted_at.is_(None))
 
 
 def with_subject(query: Select[Mailing]) -> Select[Mailing]:
@@ -113,7 +128,7 @@ def clients_by_name(user: User, also: Collection[int], limit: int) -> Select[Cli
 def planned_next(user: User) -> Select[Mailing]:
     """The user's mailings that will run, the nearest first."""
     may_run = (Mailing.next_run_at.is_not(None), Mailing.paused_at.is_(None), Mailing.disabled_at.is_(None))
-    return visible_to(user).where(*may_run).order_by(Mailing.next_run_at, Mailing.id)
+    return owned_by(user).where(*may_run).order_by(Mailing.next_run_at, Mailing.id)
 
 
 def unfinished(user: User) -> Select[Run, Mailing]:

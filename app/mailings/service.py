@@ -8,7 +8,8 @@ from flask_babel import gettext as _
 from sqlalchemy import Select, select
 
 from app import clock
-from app.auth.models import User
+from app.auth import audit, outbox
+from app.auth.models import Action, Letter, LetterKind, User
 from app.clients import segments
 from app.clients.models import Client, Segment
 from app.clients.queries import active_clients
@@ -76,8 +77,8 @@ def start_now(mailing: Mailing) -> Run:
     """
     _lock(mailing)
     _refuse_while_sending(mailing)
-    if mailing.owner.blocked_at is not None:
-        raise RuleBroken(_("The owner of this mailing is blocked."))
+    if mailing.owner.is_stopped:
+        raise RuleBroken(_("The owner of this mailing is blocked, or has left."))
     if mailing.disabled_at is not None:
         raise RuleBroken(_("A manager has disabled this mailing."))
     if mailing.paused_at is not None:
@@ -125,6 +126,7 @@ def resume(mailing: Mailing) -> None:
 def delete(mailing: Mailing) -> None:
     """Take a mailing away. What waits is skipped from now on; the ledger of what was sent stays."""
     _lock(mailing)
+    audit.record(Action.DELETED, owner_id=mailing.owner_id, subject=f"mailing {mailing.id}")
     mailing.deleted_at = clock.now()
     mailing.next_run_at = None
     if mailing.audience is Audience.SEGMENT:  # nobody will ask for it again, and its owner may want to delete it
@@ -134,11 +136,53 @@ def delete(mailing: Mailing) -> None:
     settle([mailing.id])
 
 
+def disable(mailing: Mailing, by: User, reason: str) -> Letter:
+    """A manager stops the mailing from the next claim on. Only a manager lifts it. The letter tells its owner.
+
+    Raises:
+        RuleBroken: when it is disabled already.
+    """
+    _lock(mailing)
+    if mailing.disabled_at is not None:
+        raise RuleBroken(_("This mailing is disabled already."))
+    mailing.disabled_at, mailing.disabled_by, mailing.disabled_reason = clock.now(), by, reason
+    hold_runs(mailing)
+    audit.record(Action.MAILING_DISABLED, owner_id=mailing.owner_id, subject=f"mailing {mailing.id}", why=reason)
+    return outbox.write(LetterKind.MAILING_DISABLED, mailing.owner, mailing=mailing.name, reason=reason)
+
+
+def enable(mailing: Mailing) -> Letter:
+    """A disabled mailing goes on, as after a pause. The letter tells its owner.
+
+    Raises:
+        RuleBroken: when it is not disabled.
+    """
+    _lock(mailing)
+    if mailing.disabled_at is None:
+        raise RuleBroken(_("This mailing is not disabled."))
+    mailing.disabled_at, mailing.disabled_by, mailing.disabled_reason = None, None, ""
+    hold_runs(mailing)
+    audit.record(Action.MAILING_ENABLED, owner_id=mailing.owner_id, subject=f"mailing {mailing.id}")
+    return outbox.write(LetterKind.MAILING_ENABLED, mailing.owner, mailing=mailing.name)
+
+
+def hold_runs_of(owner: User) -> None:
+    """The same as `hold_runs` for all mailings of somebody who was just blocked, unblocked, has left or come back."""
+    db.session.flush()
+    # Locked, so that a dispatcher either has begun its runs, which are held below, or sees the owner as they are now.
+    mine = select(Mailing.id).where(Mailing.owner_id == owner.id)
+    db.session.scalars(mine.order_by(Mailing.id).with_for_update()).all()
+    if owner.is_stopped:
+        delivery.hold(mine, held=True)
+    else:
+        delivery.hold(mine.where(Mailing.paused_at.is_(None), Mailing.disabled_at.is_(None)), held=False)
+
+
 def hold_runs(mailing: Mailing) -> None:
     """Have the mailing's unfinished runs stop or go on, as its state and its owner's say. In the same transaction."""
     db.session.flush()
-    held = mailing.paused_at is not None or mailing.disabled_at is not None or mailing.owner.blocked_at is not None
-    delivery.hold(mailing.id, held=held)
+    held = mailing.paused_at is not None or mailing.disabled_at is not None or mailing.owner.is_stopped
+    delivery.hold([mailing.id], held=held)
 
 
 def audience_of(mailing: Mailing) -> Select[Client]:

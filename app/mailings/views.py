@@ -7,9 +7,11 @@ from typing import Any
 
 from flask import Blueprint, Response, flash, request, url_for
 from flask_babel import gettext as _
+from sqlalchemy import Select
 
 from app import clock, web
-from app.auth.access import owner_required, signed_in
+from app.auth.access import requires, signed_in
+from app.auth.roles import Permission
 from app.delivery.models import Delivery, DeliveryStatus, Run, RunStatus
 from app.errors import NotFound
 from app.extensions import db
@@ -54,7 +56,7 @@ SOON = timedelta(minutes=1)
 
 
 @blueprint.get("/overview")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def overview() -> Response:
     user = signed_in()
     now = clock.now()
@@ -79,11 +81,11 @@ def overview() -> Response:
 
 
 @blueprint.get("/mailings/")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def list_mailings() -> Response:
     user = signed_in()
     state, search = _word("status"), _word("q")
-    query = queries.with_subject(queries.in_state(queries.visible_to(user), state))
+    query = queries.with_subject(queries.in_state(queries.owned_by(user), state))
     if search:
         query = queries.named(query, search)
     page = paginate(query, Mailing.id, cursor=request.args.get("after"), descending=True)
@@ -103,7 +105,7 @@ def list_mailings() -> Response:
 
 
 @blueprint.route("/mailings/new", methods=["GET", "POST"])
-@owner_required
+@requires(Permission.OWN_THINGS)
 def create_mailing() -> Response:
     form = MailingForm(signed_in())
     if not form.validate_on_submit():
@@ -116,22 +118,22 @@ def create_mailing() -> Response:
 
 
 @blueprint.post("/mailings/new/preview")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def preview_new_mailing() -> Response:
     return _preview(MailingForm(signed_in()))
 
 
 @blueprint.get(MAILING)
-@owner_required
+@requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
 def show_mailing(mailing_id: int) -> Response:
     return _show(_mailing(mailing_id))
 
 
 @blueprint.route(MAILING + "/edit", methods=["GET", "POST"])
-@owner_required
+@requires(Permission.OWN_THINGS)
 def edit_mailing(mailing_id: int) -> Response:
-    mailing = _mailing(mailing_id)
-    form = MailingForm(signed_in(), mailing)
+    mailing = _editable(mailing_id)
+    form = MailingForm(mailing.owner, mailing)
     if not form.validate_on_submit():
         return _form_page(form)
     service.edit(mailing, form.draft())
@@ -142,15 +144,16 @@ def edit_mailing(mailing_id: int) -> Response:
 
 
 @blueprint.post(MAILING + "/edit/preview")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def preview_mailing(mailing_id: int) -> Response:
-    return _preview(MailingForm(signed_in(), _mailing(mailing_id)))
+    mailing = _editable(mailing_id)
+    return _preview(MailingForm(mailing.owner, mailing))
 
 
 @blueprint.post(MAILING + "/start")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def start_mailing(mailing_id: int) -> Response:
-    mailing = _mailing(mailing_id)
+    mailing = _editable(mailing_id)
     run = service.start_now(mailing)
     db.session.commit()
     enqueue(jobs.prepare_run, run.id)
@@ -158,18 +161,18 @@ def start_mailing(mailing_id: int) -> Response:
 
 
 @blueprint.post(MAILING + "/pause")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def pause_mailing(mailing_id: int) -> Response:
-    mailing = _mailing(mailing_id)
+    mailing = _editable(mailing_id)
     service.pause(mailing)
     db.session.commit()
     return _done(mailing, _("The mailing is paused."))
 
 
 @blueprint.post(MAILING + "/resume")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def resume_mailing(mailing_id: int) -> Response:
-    mailing = _mailing(mailing_id)
+    mailing = _editable(mailing_id)
     service.resume(mailing)
     db.session.commit()
     jobs.announce(mailing)
@@ -177,9 +180,9 @@ def resume_mailing(mailing_id: int) -> Response:
 
 
 @blueprint.post(MAILING + "/delete")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def delete_mailing(mailing_id: int) -> Response:
-    mailing = _mailing(mailing_id)
+    mailing = _editable(mailing_id)
     service.delete(mailing)
     db.session.commit()
     flash(_("The mailing “%(name)s” is deleted.", name=mailing.name), "success")
@@ -257,7 +260,7 @@ def _actions(mailing: Mailing, runs: Sequence[Run], now: datetime) -> set[str]:
 
 
 @blueprint.get(RUN)
-@owner_required
+@requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
 def show_run(mailing_id: int, run_id: int) -> Response:
     mailing = _mailing(mailing_id)
     run = _run(mailing, run_id)
@@ -278,7 +281,7 @@ def show_run(mailing_id: int, run_id: int) -> Response:
 
 
 @blueprint.get(DELIVERY)
-@owner_required
+@requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
 def show_delivery(mailing_id: int, run_id: int, delivery_id: int) -> Response:
     mailing = _mailing(mailing_id)
     run = _run(mailing, run_id)
@@ -299,8 +302,15 @@ def show_delivery(mailing_id: int, run_id: int, delivery_id: int) -> Response:
 
 
 def _mailing(mailing_id: int) -> Mailing:
-    own = queries.visible_to(signed_in()).where(Mailing.id == mailing_id)
-    mailing = db.session.scalar(queries.with_subject(own))
+    return _found(queries.visible_to(signed_in()), mailing_id)
+
+
+def _editable(mailing_id: int) -> Mailing:
+    return _found(queries.editable_by(signed_in()), mailing_id)
+
+
+def _found(query: Select[Mailing], mailing_id: int) -> Mailing:
+    mailing = db.session.scalar(queries.with_subject(query.where(Mailing.id == mailing_id)))
     if mailing is None:
         raise NotFound(_("There is no such mailing."))
     return mailing

@@ -7,8 +7,9 @@ from flask_babel import pgettext
 from redis import RedisError
 
 from app import queue, web
-from app.auth.access import staff_required
-from app.auth.models import Role, User
+from app.auth.access import requires
+from app.auth.models import User
+from app.auth.roles import Permission, Role
 from app.mailings.models import Mailing
 from app.mailings.words import state_of_mailing
 from app.manager import queries
@@ -28,7 +29,7 @@ class Engine:
 
 
 @blueprint.get("/")
-@staff_required
+@requires(Permission.SEE_OTHERS)
 def dashboard() -> Response:
     newest = paginate(queries.all_mailings(), Mailing.id, descending=True, size=NEWEST_ON_DASHBOARD)
     return web.render(
@@ -42,14 +43,14 @@ def dashboard() -> Response:
 
 
 @blueprint.get("/mailings")
-@staff_required
+@requires(Permission.SEE_OTHERS)
 def list_mailings() -> Response:
     mailings = paginate(queries.all_mailings(), Mailing.id, cursor=request.args.get("cursor"), descending=True)
     return web.render("manager/mailings.html", block="rows", mailings=mailings, state_of_mailing=state_of_mailing)
 
 
 @blueprint.get("/users")
-@staff_required
+@requires(Permission.SEE_OTHERS)
 def list_users() -> Response:
     users = paginate(queries.all_users(), User.id, cursor=request.args.get("cursor"), descending=True)
     return web.render("manager/users.html", block="rows", users=users, role_names=_role_names())

@@ -4,13 +4,24 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import defer, joinedload
 
 from app.auth.models import User
+from app.auth.roles import Permission
 from app.messages.models import Message
 from app.search import containing
 
 
-def visible_to(user: User) -> Select[Message]:
-    """The messages that this person may change: their own."""
+def owned_by(user: User) -> Select[Message]:
+    """The user's own messages."""
     return _existing().where(Message.owner_id == user.id)
+
+
+def editable_by(user: User) -> Select[Message]:
+    """The messages that this person may change: their own, or everybody's."""
+    return _existing() if user.may(Permission.EDIT_OTHERS) else owned_by(user)
+
+
+def readable_by(user: User) -> Select[Message]:
+    """The messages that this person may read: those they may use, or everybody's."""
+    return _existing() if user.may(Permission.EDIT_OTHERS) else usable_by(user)
 
 
 def library() -> Select[Message]:
@@ -19,7 +30,7 @@ def library() -> Select[Message]:
 
 
 def usable_by(user: User) -> Select[Message]:
-    """The messages that this person may read, copy and send: their own and the common library's."""
+    """The messages that this person may copy and send: their own and the common library's."""
     return _existing().where(or_(Message.owner_id == user.id, Message.is_shared))
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from app import clock
-from app.auth.models import User
+from app.auth import audit
+from app.auth.models import Action, User
 from app.extensions import db
 from app.messages import content
 from app.messages.models import Message
@@ -46,6 +47,7 @@ def edit(message: Message, data: MessageData) -> None:
 
 def delete(message: Message) -> None:
     """Take the message out of all lists. The row stays: planned mailings keep sending it."""
+    audit.record(Action.DELETED, owner_id=message.owner_id, subject=f"message {message.id}")
     message.deleted_at = clock.now()
 
 

@@ -4,9 +4,10 @@ from flask import Blueprint, Response, flash, make_response, render_template, re
 from flask_babel import gettext as _
 
 from app import web
-from app.auth.access import login_required, owner_required, signed_in
+from app.auth.access import requires, signed_in
 from app.auth.models import User
-from app.errors import NotAllowed, NotFound
+from app.auth.roles import Permission
+from app.errors import NotFound
 from app.extensions import db
 from app.messages import content, queries, service
 from app.messages.forms import MessageForm
@@ -26,13 +27,13 @@ blueprint = Blueprint("messages", __name__, url_prefix="/messages")
 
 
 @blueprint.get("/")
-@login_required
+@requires(Permission.SEE_LIBRARY)
 def list_messages() -> Response:
-    user = _reader()
+    user = signed_in()
     # Whoever owns nothing has the library alone.
-    shared = request.args.get("shared") == "1" or not user.owns_things
+    shared = request.args.get("shared") == "1" or not user.may(Permission.OWN_THINGS)
     search = request.args.get("q", "").strip()
-    query = queries.matching(queries.library() if shared else queries.visible_to(user), search)
+    query = queries.matching(queries.library() if shared else queries.owned_by(user), search)
     page = paginate(queries.for_list(query), Message.id, cursor=request.args.get("after"), descending=True)
     return web.render(
         "messages/list.html",
@@ -46,37 +47,30 @@ def list_messages() -> Response:
 
 
 @blueprint.get(ONE)
-@login_required
+@requires(Permission.SEE_LIBRARY)
 def show_message(message_id: int) -> Response:
-    user = _reader()
+    user = signed_in()
     message = _readable(message_id, user)
     return web.render(
         "messages/show.html",
         message=message,
         text=content.text_part(message),
-        is_own=user.owns_things and message.owner_id == user.id,
+        is_own=user.may(Permission.OWN_THINGS) and message.owner_id == user.id,
+        may_edit=message.owner_id == user.id or user.may(Permission.EDIT_OTHERS),
         user=user,
         author_of=_author_of,
     )
 
 
 @blueprint.get(f"{ONE}/preview")
-@login_required
+@requires(Permission.SEE_LIBRARY)
 def preview_message(message_id: int) -> Response:
     """The letter alone, for the sandboxed frame."""
-    message = _readable(message_id, _reader())
+    message = _readable(message_id, signed_in())
     html = content.sanitise(message.html)  # once more: rows may be older than the rules
     response = make_response(render_template("messages/preview.html", message=message, html=html))
     response.headers["Content-Security-Policy"] = PREVIEW_POLICY
     return response
-
-
-def _reader() -> User:
-    """Whoever is logged in, if they may see messages at all."""
-    user = signed_in()
-    if not (user.owns_things or user.is_staff):
-        raise NotAllowed(_("Your account has no access to this area."))
-    return user
 
 
 def _author_of(message: Message) -> str:
@@ -91,7 +85,7 @@ def _author_of(message: Message) -> str:
 
 
 @blueprint.route("/new", methods=["GET", "POST"])
-@owner_required
+@requires(Permission.OWN_THINGS)
 def create_message() -> Response:
     form = MessageForm()
     if not form.validate_on_submit():
@@ -104,9 +98,9 @@ def create_message() -> Response:
 
 
 @blueprint.route(f"{ONE}/edit", methods=["GET", "POST"])
-@owner_required
+@requires(Permission.OWN_THINGS)
 def edit_message(message_id: int) -> Response:
-    message = _own(message_id)
+    message = _editable(message_id)
     form = MessageForm(obj=message)
     if not form.validate_on_submit():
         return _form_page(form, message)
@@ -118,16 +112,16 @@ def edit_message(message_id: int) -> Response:
 
 
 @blueprint.post(f"{ONE}/delete")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def delete_message(message_id: int) -> Response:
-    service.delete(_own(message_id))
+    service.delete(_editable(message_id))
     db.session.commit()
     flash(_("The message is deleted."), "success")
     return web.redirect_to(url_for("messages.list_messages"))
 
 
 @blueprint.post(f"{ONE}/copy")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def copy_message(message_id: int) -> Response:
     user = signed_in()
     copy = service.copy(_readable(message_id, user), user)
@@ -137,9 +131,9 @@ def copy_message(message_id: int) -> Response:
 
 
 @blueprint.post(f"{ONE}/share")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def share_message(message_id: int) -> Response:
-    message = _own(message_id)
+    message = _editable(message_id)
     service.set_shared(message, True)
     db.session.commit()
     flash(_("Everybody finds this message in the common library now."), "success")
@@ -147,9 +141,9 @@ def share_message(message_id: int) -> Response:
 
 
 @blueprint.post(f"{ONE}/unshare")
-@owner_required
+@requires(Permission.OWN_THINGS)
 def unshare_message(message_id: int) -> Response:
-    message = _own(message_id)
+    message = _editable(message_id)
     service.set_shared(message, False)
     db.session.commit()
     flash(_("The message is yours alone again."), "success")
@@ -180,13 +174,13 @@ def _say_what_was_left_out(form: MessageForm) -> None:
 # ── Loading ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _own(message_id: int) -> Message:
-    message = db.session.scalar(queries.visible_to(signed_in()).where(Message.id == message_id))
+def _editable(message_id: int) -> Message:
+    message = db.session.scalar(queries.editable_by(signed_in()).where(Message.id == message_id))
     return _found(message)
 
 
 def _readable(message_id: int, user: User) -> Message:
-    return _found(db.session.scalar(queries.usable_by(user).where(Message.id == message_id)))
+    return _found(db.session.scalar(queries.readable_by(user).where(Message.id == message_id)))
 
 
 def _found(message: Message | None) -> Message:

@@ -5,7 +5,7 @@ from email.message import EmailMessage
 
 from tests.smtp import Received, RecordingSmtp
 
-LINK = re.compile(r"http://golub\.test(/auth/verify/[\w.-]+)")
+LINK = re.compile(r"http://golub\.test(/(?:auth|account)/(?:verify|reset|email|restore)/[\w.-]+)")
 
 
 def text_of(letter: Received, kind: str = "plain") -> str:
@@ -14,7 +14,7 @@ def text_of(letter: Received, kind: str = "plain") -> str:
     return str(part.get_content())
 
 
-def verify_link(smtp: RecordingSmtp, address: str) -> str:
+def link_in(smtp: RecordingSmtp, address: str) -> str:
     """The path in the newest letter to this address."""
     found = LINK.search(text_of(smtp.to(address)[-1]))
     assert found

@@ -140,20 +140,6 @@ def test_a_device_is_remembered_for_30_days_or_for_the_session(client, owner):
     assert days == pytest.approx(30, abs=0.01)
 
 
-def test_a_new_password_ends_every_session_that_began_with_the_old_one(app, owner):
-    laptop, phone = app.test_client(), app.test_client()
-    for browser in (laptop, phone):
-        log_in(browser, owner.email)
-        assert is_let_in(browser)
-    with app.app_context():
-        new_hash = passwords.hash_password("a new password")
-    change(app, owner, password_hash=new_hash)
-    assert not is_let_in(laptop)
-    assert log_in(phone, owner.email, "a new password").status_code == 303
-    assert is_let_in(phone)
-    assert not is_let_in(laptop)
-
-
 @pytest.mark.parametrize("fields", [{"blocked_at": clock.now()}, {"verified_at": None}])
 def test_a_block_ends_the_session(app, owner, owner_client, fields):
     assert is_let_in(owner_client)

@@ -4,7 +4,7 @@ import pytest
 
 from app.addresses import BadAddress
 from app.auth import service
-from app.auth.models import Role
+from app.auth.roles import Role
 from app.errors import RuleBroken
 from app.extensions import db
 from tests import make
@@ -24,9 +24,9 @@ def test_an_administrator_needs_an_address_of_their_own():
         service.create_admin("TAKEN@example.test", "a long password", "")
 
 
-@pytest.mark.parametrize("password", ["nine char", "x" * 129])
-def test_an_administrators_password_is_no_shorter_than_others(password):
-    with pytest.raises(RuleBroken, match="10 to 128 characters"):
+@pytest.mark.parametrize("password", ["nine char", "x" * 129, "password12345", "admin@example.test", "aaaaaaaaaaaa"])
+def test_an_administrators_password_is_no_weaker_than_others(password):
+    with pytest.raises(service.WeakPassword):
         service.create_admin("admin@example.test", password, "")
 
 

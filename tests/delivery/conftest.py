@@ -3,7 +3,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select
 
-from app.auth.models import Role, User
+from app.auth.models import User
+from app.auth.roles import Role
 from app.clients.models import Client
 from app.delivery import service
 from app.delivery.models import DeliveryStatus, Run

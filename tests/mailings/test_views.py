@@ -531,15 +531,28 @@ class TestAccess:
         assert look(mailing_id, lambda mailing: (mailing.deleted_at, mailing.paused_at)) == (None, None)
         assert f"/mailings/{mailing_id}" not in stranger_client.get("/mailings/").text
 
-    def test_the_staff_without_mailings_of_their_own_is_refused(self, manager_client, editor_client, addresses):
-        for somebody in (manager_client, editor_client):
-            for path in ("/overview", "/mailings/", "/mailings/new", *addresses["GET"]):
-                assert somebody.get(path).status_code == 403
+    def test_an_editor_is_refused(self, editor_client, addresses):
+        for path in ("/overview", "/mailings/", "/mailings/new", *addresses["GET"]):
+            assert editor_client.get(path).status_code == 403
 
-    def test_an_administrator_has_mailings_of_their_own_and_no_others(self, admin_client, addresses):
-        assert admin_client.get("/mailings/").status_code == 200
+    def test_a_manager_looks_and_changes_nothing(self, manager_client, addresses, mailing_id, look):
+        for path in ("/overview", "/mailings/", "/mailings/new"):
+            assert manager_client.get(path).status_code == 403
         for path in addresses["GET"]:
-            assert admin_client.get(path).status_code == 404
+            assert manager_client.get(path).status_code == (403 if path.endswith("/edit") else 200)
+        for path in addresses["POST"]:
+            assert manager_client.post(path).status_code == 403
+        page = manager_client.get(f"/mailings/{mailing_id}").text
+        assert f'action="/mailings/{mailing_id}/' not in page
+        assert f"/mailings/{mailing_id}/edit" not in page
+        assert look(mailing_id, lambda mailing: (mailing.deleted_at, mailing.paused_at)) == (None, None)
+
+    def test_an_administrator_may_change_what_is_others(self, admin_client, addresses, mailing_id, look):
+        assert f'href="/mailings/{mailing_id}"' not in admin_client.get("/mailings/").text
+        for path in addresses["GET"]:
+            assert admin_client.get(path).status_code == 200
+        assert admin_client.post(f"/mailings/{mailing_id}/delete").status_code == 303
+        assert look(mailing_id, lambda mailing: mailing.deleted_at)
 
     def test_guests_are_sent_to_the_log_in_page(self, client, addresses):
         for path in ("/overview", "/mailings/", *addresses["GET"]):

@@ -52,8 +52,8 @@ def test_people_use_their_own_and_the_shared(context, owner, stranger):
     def ids(query):
         return set(db.session.scalars(query.with_only_columns(queries.Message.id)))
 
-    assert ids(queries.visible_to(owner)) == {own.id}
-    assert ids(queries.visible_to(stranger)) == {theirs.id, shared.id}
+    assert ids(queries.owned_by(owner)) == {own.id}
+    assert ids(queries.owned_by(stranger)) == {theirs.id, shared.id}
     assert ids(queries.library()) == {shared.id}
     assert ids(queries.usable_by(owner)) == {own.id, shared.id}
 
@@ -62,6 +62,6 @@ def test_a_list_reads_no_bodies(context, owner):
     make.message(owner)
     db.session.flush()
     db.session.expire_all()
-    (message,) = db.session.scalars(queries.for_list(queries.visible_to(owner)))
+    (message,) = db.session.scalars(queries.for_list(queries.owned_by(owner)))
     assert "html" not in message.__dict__
     assert "owner" in message.__dict__

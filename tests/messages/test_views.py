@@ -351,24 +351,36 @@ def test_a_shared_message_can_be_read_and_copied(owner_client, owner, shared, al
     assert all_messages()[-1].owner_id == owner.id
 
 
-def test_a_shared_message_is_changed_by_its_author_alone(owner_client, admin_client, shared, stored):
-    for client in (owner_client, admin_client):
-        assert client.get(f"/messages/{shared}/edit").status_code == 404
+def test_a_shared_message_is_changed_by_its_author_and_administrators_alone(
+    owner_client, admin_client, manager_client, shared, stored
+):
+    for client, status in ((owner_client, 404), (manager_client, 403)):
+        assert client.get(f"/messages/{shared}/edit").status_code == status
         for action in OWNERS_ACTIONS:
-            assert client.post(f"/messages/{shared}/{action}", data=LETTER).status_code == 404
+            assert client.post(f"/messages/{shared}/{action}", data=LETTER).status_code == status
+    assert admin_client.get(f"/messages/{shared}/edit").status_code == 200
     after = stored(shared)
     assert (after.subject, after.is_shared, after.deleted_at) == ("For all", True, None)
 
 
-def test_a_strangers_message_is_not_there(stranger_client, admin_client, message, all_messages):
-    for client in (stranger_client, admin_client):
-        for path in ("", "/preview", "/edit"):
-            assert client.get(f"/messages/{message}{path}").status_code == 404
-        for action in (*OWNERS_ACTIONS, "copy"):
-            answer = client.post(f"/messages/{message}/{action}", data=LETTER, headers=HTMX)
-            assert answer.status_code == 404
-            assert "Hello!" not in answer.text
+def test_a_strangers_message_is_not_there(stranger_client, message, all_messages):
+    for path in ("", "/preview", "/edit"):
+        assert stranger_client.get(f"/messages/{message}{path}").status_code == 404
+    for action in (*OWNERS_ACTIONS, "copy"):
+        answer = stranger_client.post(f"/messages/{message}/{action}", data=LETTER, headers=HTMX)
+        assert answer.status_code == 404
+        assert "Hello!" not in answer.text
     assert len(all_messages()) == 1
+
+
+def test_an_administrator_may_edit_and_delete_what_is_others(admin_client, owner, message, stored):
+    for path in ("", "/preview", "/edit"):
+        assert admin_client.get(f"/messages/{message}{path}").status_code == 200
+    assert admin_client.post(f"/messages/{message}/edit", data=LETTER).status_code == 303
+    assert stored(message).owner_id == owner.id
+    assert f"/messages/{message}" not in admin_client.get("/messages/").text, "it is in no list of theirs"
+    assert admin_client.post(f"/messages/{message}/delete").status_code == 303
+    assert stored(message).deleted_at
 
 
 def test_an_administrator_owns_messages(admin_client, all_messages):

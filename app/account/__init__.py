@@ -1,0 +1,1 @@
+"""One's own account: profile, security, what one did, one's data."""
