@@ -82,8 +82,9 @@ def list_clients() -> Response:
 def show_client(client_id: int) -> Response:
     user = signed_in()
     client = service.get_client(user, client_id)
+    owner = db.session.get_one(User, client.owner_id)
     may_edit = client.owner_id == user.id or user.may(Permission.EDIT_OTHERS)
-    return web.render("clients/show.html", client=client, user=user, may_edit=may_edit)
+    return web.render("clients/show.html", client=client, user=user, may_edit=may_edit, owner=owner)
 
 
 @blueprint.route("/new", methods=["GET", "POST"])

@@ -7,17 +7,20 @@ from typing import Any
 
 from flask import Blueprint, Response, flash, request, url_for
 from flask_babel import gettext as _
-from sqlalchemy import Select
+from sqlalchemy import Select, select
 
 from app import clock, web
 from app.auth.access import requires, signed_in
 from app.auth.roles import Permission
-from app.delivery.models import Delivery, DeliveryStatus, Run, RunStatus
+from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
 from app.errors import NotFound
 from app.extensions import db
-from app.mailings import jobs, queries, service, words
+from app.mailings import jobs, log, queries, service, words
 from app.mailings.forms import MailingForm
 from app.mailings.models import Mailing, MailingStatus
+from app.messages import preview
+from app.messages import queries as messages
+from app.messages.models import Message
 from app.paging import PAGE_SIZE, paginate
 from app.queue import enqueue
 
@@ -41,6 +44,7 @@ LEDGER = [
     DeliveryStatus.SENDING,
     DeliveryStatus.PENDING,
 ]
+LOGGED = [DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.PENDING, DeliveryStatus.UNKNOWN]
 OCCURRENCES_PREVIEWED = 5
 PLANNED_SHOWN = 5
 RUNS_SHOWN = 5
@@ -236,7 +240,8 @@ def _show(mailing: Mailing) -> Response:
         # Counted only where it is shown: the live part asks every second.
         recipients=lambda: db.session.scalar(queries.how_many(service.audience_of(mailing))),
         what_comes_next=words.what_comes_next(mailing),
-        actions=_actions(mailing, live, now),
+        actions=_actions(mailing, live, now) if _may_edit(mailing) else set(),
+        **_of_whom(mailing),
         poll_seconds=_poll_seconds(live, [mailing], now),
         now=now,
     )
@@ -252,6 +257,7 @@ def _actions(mailing: Mailing, runs: Sequence[Run], now: datetime) -> set[str]:
         "pause": mailing.paused_at is None and mailing.status is not MailingStatus.COMPLETED,
         "resume": mailing.paused_at is not None,
         "edit": not is_sent_now,
+        "delete": True,
     }
     return {action for action, makes_sense in sensible.items() if makes_sense}
 
@@ -277,7 +283,24 @@ def show_run(mailing_id: int, run_id: int) -> Response:
         states=LEDGER,
         poll_seconds=_poll_seconds([run], [], clock.now()),
         now=clock.now(),
+        **_of_whom(mailing),
     )
+
+
+@blueprint.get(MAILING + "/letter")
+@requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
+def preview_letter(mailing_id: int) -> Response:
+    """What the next run would send, alone: whoever may see a mailing has to see what it sends."""
+    message = _mailing(mailing_id).message
+    return preview.framed(message.subject, message.html)
+
+
+@blueprint.get(RUN + "/letter")
+@requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
+def preview_sent_letter(mailing_id: int, run_id: int) -> Response:
+    """What that run sends, as it was frozen."""
+    run = _run(_mailing(mailing_id), run_id)
+    return preview.framed(run.subject, run.html)
 
 
 @blueprint.get(DELIVERY)
@@ -295,6 +318,32 @@ def show_delivery(mailing_id: int, run_id: int, delivery_id: int) -> Response:
         run=run,
         delivery=delivery,
         attempts=db.session.scalars(queries.attempts_of(delivery)).all(),
+        **_of_whom(mailing),
+    )
+
+
+# ── The service's log ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@blueprint.get("/log")
+@requires(Permission.SEE_LOG)
+def show_log() -> Response:
+    """All attempts of the service; a user's own in full, those of others without what tells whose they are."""
+    user, outcome, code, email = signed_in(), _word("outcome"), _number("code"), _word("q")
+    sees_all = user.may(Permission.SEE_ADDRESSES)
+    # Whoever looks for an address looks among those they may see.
+    of_all = request.args.get("of", "all" if sees_all else "mine") == "all" and (sees_all or not email)
+    query = log.like(log.attempts(), owner=None if of_all else user, outcome=outcome, code=code, email=email)
+    page = paginate(query, Attempt.id, cursor=request.args.get("after"), descending=True)
+    rows = db.session.execute(log.details([attempt.id for attempt in page]))
+    return web.render(
+        "mailings/log.html",
+        block="rows",
+        lines=[log.line_of(*row, in_full=sees_all or row[3].id == user.id) for row in rows],
+        next_cursor=page.next_cursor,
+        filters={"of": "all" if of_all else "mine", "outcome": outcome, "code": code, "q": email},
+        outcomes=LOGGED,
+        user=user,
     )
 
 
@@ -314,6 +363,21 @@ def _found(query: Select[Mailing], mailing_id: int) -> Mailing:
     if mailing is None:
         raise NotFound(_("There is no such mailing."))
     return mailing
+
+
+def _may_edit(mailing: Mailing) -> bool:
+    user = signed_in()
+    return mailing.owner_id == user.id or user.may(Permission.EDIT_OTHERS)
+
+
+def _of_whom(mailing: Mailing) -> dict[str, Any]:
+    """What the pages tell the staff that looks at somebody else's mailing."""
+    user = signed_in()
+    message = messages.readable_by(user).where(Message.id == mailing.message_id)
+    return {
+        "is_own": mailing.owner_id == user.id,
+        "may_read_message": db.session.scalar(select(message.exists())) or False,
+    }
 
 
 def _run(mailing: Mailing, run_id: int) -> Run:

@@ -1,23 +1,46 @@
-"""The staff's dashboard: what there is, whose it is, and how the engine does."""
+"""The staff's dashboard: what there is, whose it is, how the engine does; and the brakes: block, disable."""
 
 from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
 
-from flask import Blueprint, Response, request
-from flask_babel import pgettext
+from flask import Blueprint, Response, flash, request, url_for
+from flask_babel import gettext as _
 from redis import RedisError
+from sqlalchemy import select
 
-from app import queue, web
-from app.auth.access import requires
-from app.auth.models import User
+from app import clock, queue, web
+from app.auth import service as auth
+from app.auth.access import requires, signed_in
+from app.auth.jobs import send_letter
+from app.auth.models import AuditEntry, Letter, User
 from app.auth.roles import Permission, Role
-from app.mailings.models import Mailing
-from app.mailings.words import state_of_mailing
-from app.manager import queries
-from app.paging import paginate
+from app.auth.words import ACTION_LABELS, ROLE_LABELS
+from app.clients.forms import STATUS_LABELS
+from app.clients.models import Client
+from app.errors import NotFound
+from app.extensions import db
+from app.mailings import jobs as mailing_jobs
+from app.mailings import queries as mailing_queries
+from app.mailings import service as mailings
+from app.mailings.models import Mailing, MailingStatus
+from app.mailings.words import word
+from app.manager import queries, service
+from app.manager.forms import ReasonForm, RoleForm
+from app.paging import Page, paginate
+from app.queue import enqueue
 
 blueprint = Blueprint("manager", __name__, url_prefix="/manager")
+blueprint.add_app_template_global(queries.state_of, "account_state")
 
-NEWEST_ON_DASHBOARD = 10
+SHOWN_ON_DASHBOARD = 10
+CAUSES_SHOWN = 8
+TROUBLE_OF = timedelta(days=7)
+TROUBLED_ATTEMPTS = 5000  # of which the causes are counted
+ACTIVITY_OF = timedelta(days=30)
+SHOWN_OF_A_USER = 20
+MAILING = "/mailings/<int(max=2147483647):mailing_id>"
+USER = "/users/<int(max=2147483647):user_id>"
 
 
 @dataclass(frozen=True)
@@ -28,32 +51,26 @@ class Engine:
     workers: int | None = None
 
 
+# ── Dashboard ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
 @blueprint.get("/")
 @requires(Permission.SEE_OTHERS)
 def dashboard() -> Response:
-    newest = paginate(queries.all_mailings(), Mailing.id, descending=True, size=NEWEST_ON_DASHBOARD)
+    now = clock.now()
+    active = db.session.execute(queries.most_active(now - ACTIVITY_OF).limit(SHOWN_ON_DASHBOARD)).all()
     return web.render(
         "manager/dashboard.html",
-        block="figures",
+        block="live",
         figures=queries.figures(),
         engine=_engine(),
-        mailings=newest,
-        state_of_mailing=state_of_mailing,
+        running=db.session.execute(queries.running().limit(SHOWN_ON_DASHBOARD)).all(),
+        # Not while the page looks again every few seconds.
+        causes=[] if web.wants_fragment() else queries.causes(now - TROUBLE_OF, TROUBLED_ATTEMPTS)[:CAUSES_SHOWN],
+        active=active,
+        last_seen=queries.last_seen([user.id for user, _sent in active]),
+        now=now,
     )
-
-
-@blueprint.get("/mailings")
-@requires(Permission.SEE_OTHERS)
-def list_mailings() -> Response:
-    mailings = paginate(queries.all_mailings(), Mailing.id, cursor=request.args.get("cursor"), descending=True)
-    return web.render("manager/mailings.html", block="rows", mailings=mailings, state_of_mailing=state_of_mailing)
-
-
-@blueprint.get("/users")
-@requires(Permission.SEE_OTHERS)
-def list_users() -> Response:
-    users = paginate(queries.all_users(), User.id, cursor=request.args.get("cursor"), descending=True)
-    return web.render("manager/users.html", block="rows", users=users, role_names=_role_names())
 
 
 def _engine() -> Engine:
@@ -63,10 +80,238 @@ def _engine() -> Engine:
         return Engine()
 
 
-def _role_names() -> dict[Role, str]:
+# ── Mailings ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@blueprint.get("/mailings")
+@requires(Permission.SEE_OTHERS)
+def list_mailings() -> Response:
+    words, state = _word("q"), _word("status")
+    query = mailing_queries.in_state(queries.all_mailings(), state)
+    if words:
+        query = queries.mailings_like(query, words)
+    page = paginate(query, Mailing.id, cursor=request.args.get("cursor"), descending=True)
+    return _mailing_rows(page, words, state)
+
+
+def _mailing_rows(page: Page[Mailing], words: str = "", state: str = "") -> Response:
+    states = [*((kind.value, word(kind)) for kind in MailingStatus), (mailing_queries.DISABLED, _("Disabled"))]
+    return web.render(
+        "manager/mailings.html", block="rows", page=page, filters=_given(q=words, status=state), states=states
+    )
+
+
+@blueprint.route(MAILING + "/disable", methods=["GET", "POST"])
+@requires(Permission.DISABLE_MAILINGS)
+def disable_mailing(mailing_id: int) -> Response:
+    mailing = _mailing(mailing_id)
+    form = ReasonForm()
+    if not form.validate_on_submit():
+        return _reason_page("manager/disable.html", form, mailing=mailing)
+    _send(mailings.disable(mailing, signed_in(), form.reason.data or ""))
+    flash(_("“%(name)s” is disabled.", name=mailing.name), "success")
+    return _changed(mailing)
+
+
+@blueprint.post(MAILING + "/enable")
+@requires(Permission.DISABLE_MAILINGS)
+def enable_mailing(mailing_id: int) -> Response:
+    mailing = _mailing(mailing_id)
+    _send(mailings.enable(mailing))
+    mailing_jobs.announce(mailing)
+    flash(_("“%(name)s” may be sent again.", name=mailing.name), "success")
+    return _changed(mailing)
+
+
+def _changed(mailing: Mailing) -> Response:
+    if web.wants_fragment():
+        return _mailing_rows(Page([mailing], None))
+    return web.redirect_to(url_for("mailings.show_mailing", mailing_id=mailing.id))
+
+
+def _mailing(mailing_id: int) -> Mailing:
+    mailing = db.session.scalar(queries.all_mailings().where(Mailing.id == mailing_id))
+    if mailing is None:
+        raise NotFound(_("There is no such mailing."))
+    return mailing
+
+
+# ── Clients ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@blueprint.get("/clients")
+@requires(Permission.SEE_OTHERS)
+def list_clients() -> Response:
+    words, status, owner_id = _word("q"), _word("status"), _number("owner")
+    query = queries.clients_like(queries.all_clients(), words, status, owner_id)
+    page = paginate(query, Client.id, cursor=request.args.get("cursor"), descending=True)
+    return web.render(
+        "manager/clients.html",
+        block="rows",
+        page=page,
+        owners=queries.owners_of(page.items),
+        filters=_given(q=words, status=status, owner=owner_id),
+        owner=db.session.get(User, owner_id) if owner_id else None,
+        status_labels=STATUS_LABELS,
+    )
+
+
+# ── Users ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@blueprint.get("/users")
+@requires(Permission.BLOCK_USERS)
+def list_users() -> Response:
+    words, role, state = _word("q"), _word("role"), _word("state")
+    query = queries.users_like(queries.all_users(), words, role, state)
+    page = paginate(query, User.id, cursor=request.args.get("cursor"), descending=True)
+    return _user_rows(page, words, role, state)
+
+
+def _user_rows(page: Page[User], words: str = "", role: str = "", state: str = "") -> Response:
+    return web.render(
+        "manager/users.html",
+        block="rows",
+        page=page,
+        last_seen=queries.last_seen([user.id for user in page]),
+        filters=_given(q=words, role=role, state=state),
+        roles=ROLE_LABELS,
+        states=_states(),
+        user=signed_in(),
+    )
+
+
+@blueprint.get(USER)
+@requires(Permission.BLOCK_USERS)
+def show_user(user_id: int) -> Response:
+    person = _user(user_id)
+    theirs = queries.all_mailings().where(Mailing.owner_id == person.id).order_by(Mailing.id.desc())
+    entries = queries.audit_entries(user_id=person.id).order_by(AuditEntry.id.desc()).limit(SHOWN_OF_A_USER)
+    entries_shown = db.session.scalars(entries).all()
+    return web.render(
+        "manager/user.html",
+        person=person,
+        figures=queries.figures_of(person),
+        last_seen=queries.last_seen([person.id]),
+        mailings=db.session.scalars(theirs.limit(SHOWN_OF_A_USER)).all(),
+        entries=entries_shown,
+        people=queries.people_of(entries_shown),
+        role_form=RoleForm(role=person.role),
+        roles=ROLE_LABELS,
+        states=_states(),
+        actions=ACTION_LABELS,
+        user=signed_in(),
+    )
+
+
+@blueprint.route(USER + "/block", methods=["GET", "POST"])
+@requires(Permission.BLOCK_USERS)
+def block_user(user_id: int) -> Response:
+    person = _user(user_id)
+    form = ReasonForm()
+    if not form.validate_on_submit():
+        return _reason_page("manager/block.html", form, person=person)
+    _send(service.block(person, signed_in(), form.reason.data or ""))
+    flash(_("%(email)s is blocked.", email=person.email), "success")
+    return _changed_user(person)
+
+
+@blueprint.post(USER + "/unblock")
+@requires(Permission.BLOCK_USERS)
+def unblock_user(user_id: int) -> Response:
+    person = _user(user_id)
+    _send(service.unblock(person))
+    mailing_jobs.announce_all(person)
+    flash(_("%(email)s may log in again.", email=person.email), "success")
+    return _changed_user(person)
+
+
+@blueprint.post(USER + "/role")
+@requires(Permission.ASSIGN_ROLES)
+def set_role(user_id: int) -> Response:
+    person = _user(user_id)
+    form = RoleForm()
+    if form.validate_on_submit():
+        auth.set_role(person, Role(form.role.data))
+        db.session.commit()
+        flash(_("%(email)s has a new role.", email=person.email), "success")
+    else:
+        flash(_("There is no such role."), "danger")
+    return web.redirect_to(url_for(".show_user", user_id=person.id))
+
+
+def _changed_user(person: User) -> Response:
+    if web.wants_fragment():
+        return _user_rows(Page([person], None))
+    return web.redirect_to(url_for(".show_user", user_id=person.id))
+
+
+def _user(user_id: int) -> User:
+    user = db.session.scalar(select(User).where(User.id == user_id))
+    if user is None:
+        raise NotFound(_("There is no such user."))
+    return user
+
+
+def _states() -> dict[queries.AccountState, str]:
     return {
-        Role.USER: pgettext("role", "User"),
-        Role.MANAGER: pgettext("role", "Manager"),
-        Role.EDITOR: pgettext("role", "Content manager"),
-        Role.ADMIN: pgettext("role", "Administrator"),
+        queries.AccountState.ACTIVE: _("Active"),
+        queries.AccountState.UNVERIFIED: _("Not verified"),
+        queries.AccountState.BLOCKED: _("Blocked"),
+        queries.AccountState.CLOSED: _("Closed"),
     }
+
+
+# ── Audit log ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@blueprint.get("/audit")
+@requires(Permission.SEE_AUDIT)
+def list_audit() -> Response:
+    action, user_id = _word("action"), _number("user")
+    page = paginate(
+        queries.audit_entries(action, user_id), AuditEntry.id, cursor=request.args.get("cursor"), descending=True
+    )
+    return web.render(
+        "manager/audit.html",
+        block="rows",
+        page=page,
+        people=queries.people_of(page.items),
+        filters=_given(action=action, user=user_id),
+        actions=ACTION_LABELS,
+        about=db.session.get(User, user_id) if user_id else None,
+    )
+
+
+# ── Shared ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _reason_page(template: str, form: ReasonForm, **context: object) -> Response:
+    """The form: on a page of its own, or in the dialog of a list. One that came back stays in the dialog."""
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.is_submitted() else HTTPStatus.OK
+    response = web.render(template, block="form", status=status, form=form, **context)
+    if form.is_submitted() and web.wants_fragment():
+        response.headers["HX-Retarget"], response.headers["HX-Reswap"] = "#dialog", "innerHTML"
+    return response
+
+
+def _send(letter: Letter) -> None:
+    """Commit, and have the letter sent."""
+    db.session.commit()
+    enqueue(send_letter, letter.id)
+
+
+def _word(name: str) -> str:
+    """A text in the address, without the NUL that PostgreSQL refuses."""
+    return request.args.get(name, "").replace("\0", "").strip()
+
+
+def _number(name: str) -> int | None:
+    """An id in the address, or None where there is none that a column could hold."""
+    text = request.args.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _given(**filters: object) -> dict[str, object]:
+    """Those that are set, for an address."""
+    return {name: value for name, value in filters.items() if value}

@@ -454,7 +454,7 @@ class TestRun:
         run_id = run_of(mailing_id, *[SENT] * 55)
         address = f"/mailings/{mailing_id}/runs/{run_id}"
         page = owner_client.get(address).text
-        assert page.count("<details") == 50
+        assert page.count('id="delivery-') == 50
         cursor = page.partition(f"{address}?after=")[2].partition('"')[0]
         rest = owner_client.get(f"{address}?after={cursor}", headers=HTMX).text
         assert rest.count("<details") == 5
@@ -469,7 +469,7 @@ class TestRun:
         assert is_page(answer.text) != bool(headers)
         for words in ("451", "4.7.1", "Try &lt;later&gt;", "Try again", "550", "5.1.1", "No such user", "Failed"):
             assert words in answer.text
-        assert answer.text.index("451") < answer.text.index("550")
+        assert answer.text.index("Try again") < answer.text.index("No such user")
 
     def test_a_run_must_be_of_its_mailing_and_a_message_of_its_run(
         self, owner_client, mailing_id, run_id, delivery_id, *, made, owner, run_of
