@@ -14,7 +14,7 @@ from app.auth import audit, logins, outbox, passwords, queries, second_factor, t
 from app.auth.models import Action, Letter, LetterKind, User
 from app.auth.roles import Permission, Role
 from app.auth.tokens import Purpose
-from app.errors import NotAllowed, RuleBroken
+from app.errors import NotAllowed, NotFound, RuleBroken
 from app.extensions import db
 
 ERASED_AFTER = tokens.LIFETIMES[Purpose.RESTORE]  # since the account was closed
@@ -196,8 +196,10 @@ def log_out(user: User) -> None:
 
 
 def end_login(user: User, login_id: int) -> None:
-    if logins.end(user, only=login_id):
-        audit.record(Action.LOGINS_ENDED, owner_id=user.id, subject=f"login {login_id}")
+    """Raises: NotFound, when the user has no such log-in, or no longer."""
+    if not logins.end(user, only=login_id):
+        raise NotFound(_("This device is logged out already."))
+    audit.record(Action.LOGINS_ENDED, owner_id=user.id, subject=f"login {login_id}")
 
 
 def end_other_logins(user: User) -> int:

@@ -141,7 +141,7 @@ def test_ending_this_one_logs_out(app, owner, owner_client):
 
 def test_nobody_ends_the_log_in_of_somebody_else(app, owner, owner_client, stranger_client):
     [row] = rows(app, owner)
-    stranger_client.post(f"/account/logins/{row.id}/end")
+    assert stranger_client.post(f"/account/logins/{row.id}/end").status_code == 404
     assert is_let_in(owner_client)
 
 
