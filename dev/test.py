@@ -6,9 +6,10 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import IO
 from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,14 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.test", description=__doc__)
     parser.add_argument("--lint", action="store_true", help="only lint, types and layers")
     options, for_pytest = parser.parse_known_args(arguments)
-    runs = [partial(run_step, name, command) for name, command in LINT_STEPS.items()]
-    if not options.lint:
-        runs += [partial(run_tests, database, for_pytest) for database in DATABASES]
     steps: list[Step] = []
-    for run in runs:
-        steps.append(run())
+    for name, command in LINT_STEPS.items():
+        steps.append(run_step(name, command))
         if steps[-1].interrupted:
             break
+    if not options.lint and not steps[-1].interrupted:
+        steps += run_all_tests(for_pytest)
     print_steps(steps)
     if not options.lint:
         print_not_run(steps)
@@ -61,10 +61,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(step.ok for step in steps) else 1
 
 
-def run_step(name: str, command: Sequence[str]) -> Step:
-    print(f"\n=== {name}", flush=True)
+def run_all_tests(for_pytest: Sequence[str]) -> list[Step]:
+    """On all databases at once: tests wait more than they compute. The first one is seen live, the others afterwards."""
+    RESULTS.mkdir(exist_ok=True)
+    first, *others = DATABASES
+    with ThreadPoolExecutor() as pool:
+        logs = {database: RESULTS / f"pytest-{database}.log" for database in others}
+        running = [pool.submit(run_tests, database, for_pytest, log) for database, log in logs.items()]
+        steps = [run_tests(first, for_pytest), *(run.result() for run in running)]
+    for database, log in logs.items():
+        print(f"\n=== pytest on {database}\n{log.read_text(errors='replace')}", flush=True)
+    return steps
+
+
+def run_step(name: str, command: Sequence[str], log: Path | None = None) -> Step:
+    """Run a command, with its output on the terminal or in `log`."""
+    if log is None:
+        print(f"\n=== {name}", flush=True)
+        return _run(name, command, None)
+    with log.open("wb") as output:
+        return _run(name, command, output)
+
+
+def _run(name: str, command: Sequence[str], output: IO[bytes] | None) -> Step:
     begun = time.monotonic()
-    process = subprocess.Popen(command, cwd=ROOT)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     interrupted = False
     try:
         process.wait()
@@ -75,12 +96,11 @@ def run_step(name: str, command: Sequence[str]) -> Step:
     return Step(name, time.monotonic() - begun, ok, interrupted)
 
 
-def run_tests(database: str, for_pytest: Sequence[str]) -> Step:
-    RESULTS.mkdir(exist_ok=True)
+def run_tests(database: str, for_pytest: Sequence[str], log: Path | None = None) -> Step:
     report = RESULTS / f"pytest-{database}.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "--database", database, f"--junit-xml={report}", *for_pytest]
-    step = run_step(f"pytest on {database}", command)
+    step = run_step(f"pytest on {database}", command, log)
     step.tally = read_report(report)
     if not step.ok and step.tally.failed == 0:
         step.tally.failed = 1  # pytest itself went wrong: a total without a failure would be a lie

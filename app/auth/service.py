@@ -379,6 +379,11 @@ def set_role(user: User, role: Role) -> None:
     user.role = role
 
 
+def may_block(by: User, user: User) -> bool:
+    """Whether this could be somebody for `by` to block: not oneself, and no administrator for a manager."""
+    return by.id != user.id and (user.role is not Role.ADMIN or by.may(Permission.ASSIGN_ROLES))
+
+
 def block(user: User, by: User, reason: str) -> Letter:
     """Nobody gets in with this account any more. Hold its mailings in the same transaction.
 
@@ -388,7 +393,7 @@ def block(user: User, by: User, reason: str) -> Letter:
     """
     if user.id == by.id:
         raise RuleBroken(_("You can't block yourself."))
-    if user.role is Role.ADMIN and not by.may(Permission.ASSIGN_ROLES):
+    if not may_block(by, user):
         raise NotAllowed(_("Only an administrator can block an administrator."))
     if user.role is Role.ADMIN and _is_last_admin(user):
         raise _last_admin(user)

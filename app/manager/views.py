@@ -32,6 +32,7 @@ from app.queue import enqueue
 
 blueprint = Blueprint("manager", __name__, url_prefix="/manager")
 blueprint.add_app_template_global(queries.state_of, "account_state")
+blueprint.add_app_template_global(auth.may_block, "may_block")
 
 SHOWN_ON_DASHBOARD = 10
 CAUSES_SHOWN = 8
