@@ -7,6 +7,7 @@ from flask_babel import gettext as _
 
 from app.errors import GolubError
 
+LONGEST_TEXT = 1000  # characters; an address may be longer in Unicode than it is allowed to be in the end
 LONGEST_ADDRESS = 254  # RFC 5321, 4.5.3.1.3: a path of 256 with its brackets
 
 
@@ -32,6 +33,8 @@ def parse_address(text: str) -> Address:
     text = text.strip()
     if not text:
         raise BadAddress(_("Write an e-mail address."))
+    if len(text) > LONGEST_TEXT:  # reading megabytes takes seconds
+        raise BadAddress(_("This e-mail address is longer than %(limit)s characters.", limit=LONGEST_ADDRESS))
     try:
         parsed = validate_email(
             text,

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_all_tests(for_pytest: Sequence[str]) -> list[Step]:
-    """On all databases at once: tests wait more than they compute. The first one is seen live, the others afterwards."""
+    """On all databases at once: tests wait more than they compute. One is seen live, the others afterwards."""
     RESULTS.mkdir(exist_ok=True)
     first, *others = DATABASES
     with ThreadPoolExecutor() as pool:

@@ -216,3 +216,10 @@ def test_what_was_parsed_once_parses_to_the_same(text: str) -> None:
         except BadAddress:
             continue
         assert other.key == once.key, variant
+
+
+def test_a_novel_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read it takes seconds, and anybody can send it."""
+    monkeypatch.setattr("app.addresses.validate_email", lambda *_given, **_options: pytest.fail("was read"))
+    with pytest.raises(BadAddress, match="longer than 254"):
+        parse_address("é" * 1_000_000 + "@example.test")

@@ -441,6 +441,58 @@ def test_every_answer_has_the_security_headers(
     assert policy["form-action"] == "'self'"
 
 
+@pytest.mark.parametrize(("base_url", "told"), [("https://golub.test", True), ("http://golub.test", False)])
+def test_browsers_are_told_to_stay_with_tls_where_there_is_tls(
+    app: Flask, build: Callable[..., Flask], base_url: str, told: bool
+) -> None:
+    headers = build(base_url=base_url).test_client().get("/healthz").headers
+    assert headers.get("Strict-Transport-Security") == ("max-age=31536000" if told else None)
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Permissions-Policy"] == "camera=(), geolocation=(), microphone=()"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("golub.test", 200),
+        ("golub.test:8000", 200),
+        ("probe.test", 200),
+        ("localhost", 400),
+        ("127.0.0.1", 400),
+        ("evil.example", 400),
+        ("golub.test.evil.example", 400),
+        ("evil.example\\@golub.test", 400),
+        ("", 400),
+    ],
+)
+def test_only_our_own_names_are_answered_to(
+    app: Flask, build: Callable[..., Flask], settings: Settings, host: str, status: int
+) -> None:
+    production = {"app_env": "production", "trusted_hosts": "probe.test, 10.0.0.5"}
+    client = build(**production).test_client()
+    answer = client.get("/auth/login", headers={"Host": host})
+    assert answer.status_code == status
+    assert "evil" not in answer.text
+
+
+def test_a_proxys_headers_mean_nothing_unless_there_is_one(app: Flask, build: Callable[..., Flask]) -> None:
+    claimed = {
+        "X-Forwarded-For": "203.0.113.9, 198.51.100.7",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "evil.example",
+    }
+    for proxies, address, scheme in (
+        (0, "127.0.0.1", "http"),
+        (1, "198.51.100.7", "https"),
+        (2, "203.0.113.9", "http"),
+    ):
+        made = build(trusted_proxies=proxies)
+        seen: list[tuple[str | None, str, str]] = []
+        made.before_request(lambda seen=seen: seen.append((request.remote_addr, request.scheme, request.host)))
+        made.test_client().get("/healthz", headers=claimed)
+        assert seen == [(address, scheme, "localhost")]
+
+
 def test_what_one_person_sees_is_kept_by_nobody(visitor: FlaskClient, owner: User) -> None:
     log_in(visitor, owner)
     assert visitor.get("/room/").headers["Cache-Control"] == "private, no-store"

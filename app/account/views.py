@@ -332,13 +332,12 @@ def restore(token: str) -> Response:
     """The link in the letter to whoever closed their account."""
     try:
         user, _more = auth.user_of_link(Purpose.RESTORE, token)
-        if user.closed_at is None:
-            raise auth.BadLink(_("This account is open: there is nothing to restore."))
-    except auth.BadLink as error:
+        service.restore(user)
+    except RuleBroken as error:
         return web.render("account/bad_link.html", status=HTTPStatus.GONE, why=str(error))
     if request.method != "POST":
+        db.session.rollback()  # a look at the page changes nothing
         return web.render("account/restore.html", user=user)
-    service.restore(user)
     db.session.commit()
     announce_all(user)
     flash(_("Your account is open again. Please log in."), "success")

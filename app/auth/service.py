@@ -326,7 +326,13 @@ def close(user: User) -> Letter:
 
 
 def restore(user: User) -> None:
-    """Its owner stays after all."""
+    """Its owner stays after all.
+
+    Raises:
+        RuleBroken: when it is open, or is being erased already.
+    """
+    if user.closed_at is None or user.closed_at <= clock.now() - ERASED_AFTER:
+        raise RuleBroken(_("This account is open, or is being erased already: there is nothing to restore."))
     user.closed_at = None
     audit.record(Action.ACCOUNT_RESTORED, owner_id=user.id, actor_id=user.id)
 
@@ -416,7 +422,8 @@ def unblock(user: User) -> Letter:
 
 def _is_last_admin(user: User) -> bool:
     # Locked: else two administrators could take each other's role away at the same moment.
-    admins = db.session.scalars(select(User).where(User.role == Role.ADMIN).order_by(User.id).with_for_update())
+    query = select(User).where(User.role == Role.ADMIN).order_by(User.id).with_for_update()
+    admins = db.session.scalars(query.execution_options(populate_existing=True))
     return not any(admin.is_active and admin.id != user.id for admin in admins.all())
 
 

@@ -20,6 +20,7 @@ TELLING = re.compile(
     r"|\w*\d\w{4,}"
     r"|\d{4,}"
 )
+LONGEST_REPLY = 300  # characters of somebody else's answer: enough to see what is wrong
 SHORTEST_TELLING = 3  # letters: whatever of an address is shorter tells nothing, and stands in many words
 
 
@@ -113,7 +114,7 @@ def masked(email: str) -> str:
 
 def masked_reply(reply: str, email: str) -> str:
     """What the server said, without addresses, hosts, links and numbers, and without any part of `email`."""
-    text = TELLING.sub(DOTS, reply)
+    text = TELLING.sub(DOTS, reply[:LONGEST_REPLY])
     local, _at, domain = email.rpartition("@")
     for part in sorted({local, domain, *re.split(r"[\W_]+", local), *re.split(r"\W+", domain)[:-1]}, key=len)[::-1]:
         if len(part) >= SHORTEST_TELLING:

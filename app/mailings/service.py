@@ -181,6 +181,7 @@ def hold_runs_of(owner: User) -> None:
 def hold_runs(mailing: Mailing) -> None:
     """Have the mailing's unfinished runs stop or go on, as its state and its owner's say. In the same transaction."""
     db.session.flush()
+    db.session.refresh(mailing.owner)  # blocked by somebody else since this request began?
     held = mailing.paused_at is not None or mailing.disabled_at is not None or mailing.owner.is_stopped
     delivery.hold([mailing.id], held=held)
 

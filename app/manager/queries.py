@@ -21,7 +21,7 @@ from app.messages.models import Message
 from app.search import containing
 
 # An address, a number, a long id: what differs between two answers with one cause.
-PARTICULARS = re.compile(r"<[^>]*>|\S+@\S+|\b[0-9A-Za-z]*\d[0-9A-Za-z]{5,}\b|\b\d{4,}\b")
+PARTICULARS = re.compile(r"<[^>]*>?|\S+@\S+|\b[0-9A-Za-z]*\d[0-9A-Za-z]{5,}\b|\b\d{4,}\b")
 LONGEST_CAUSE = 200
 
 
@@ -123,7 +123,7 @@ def causes(since: datetime, of_last: int) -> list[Cause]:
 
 def cause_of(reply: str) -> str:
     """The server's answer without addresses, numbers and ids, so that one cause is one text."""
-    return PARTICULARS.sub("…", reply)[:LONGEST_CAUSE]
+    return PARTICULARS.sub("…", reply[:LONGEST_CAUSE])
 
 
 def most_active(since: datetime) -> Select[User, int]:

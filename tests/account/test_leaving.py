@@ -99,6 +99,17 @@ def test_no_secret_and_nothing_of_anybody_else_is_in_it(app, sent, owner, owner_
         assert not_there not in everything
 
 
+def test_the_staffs_addresses_are_not_in_it(app, owner, owner_client, manager_client):
+    elsewhere = {"REMOTE_ADDR": "203.0.113.9"}
+    manager_client.post(f"/manager/users/{owner.id}/block", data={"reason": "why"}, environ_overrides=elsewhere)
+    manager_client.post(f"/manager/users/{owner.id}/unblock", environ_overrides=elsewhere)
+    log_in(owner_client, owner.email)
+    activity = files_of(owner_client)["activity.csv"]
+    assert "blocked" in activity
+    assert "203.0.113.9" not in activity
+    assert "203.0.113.9" not in owner_client.get("/account/activity").text
+
+
 def test_an_empty_account_has_an_export_too_and_it_is_on_record(app, editor, editor_client):
     assert rows(files_of(editor_client)["clients.csv"]) == []
     with app.app_context():
@@ -134,6 +145,17 @@ def test_closing_stops_everything_and_a_letter_opens_it_again(app, owner, owner_
         assert db.session.get(Run, run_id).sent == 3, "it went on where it was"
     assert log_in(owner_client, owner.email).status_code == 303
     assert app.test_client().post(link).status_code == 410
+
+
+def test_what_is_being_erased_is_not_restored(app, owner, owner_client, smtp, run_jobs):
+    close(owner_client)
+    run_jobs()
+    link = link_in(smtp, owner.email)
+    let_days_pass(app, owner)
+    assert app.test_client().get(link).status_code == 410
+    assert app.test_client().post(link).status_code == 410
+    with app.app_context():
+        assert db.session.get(User, owner.id).closed_at
 
 
 def test_the_letter_can_be_asked_for_again(app, client, owner, owner_client, *, smtp, run_jobs):

@@ -127,6 +127,21 @@ def test_a_pause_of_the_owners_outlives_an_unblocking(app, owner, owner_client, 
     assert run(app, run_id).held_at is None
 
 
+def test_a_resume_that_began_before_the_block_frees_nothing(app, owner, manager, mailing_id, run_id):
+    """The owner's request has loaded its user; the block comes in between."""
+    with app.app_context():
+        mailing = db.session.get(Mailing, mailing_id)
+        mailings.pause(mailing)
+        db.session.commit()
+        assert mailing.owner.blocked_at is None
+        db.session.commit()
+        with db.engine.begin() as elsewhere:
+            elsewhere.execute(update(User).where(User.id == owner.id).values(blocked_at=clock.now()))
+        mailings.resume(mailing)
+        db.session.commit()
+        assert db.session.get(Run, run_id).held_at
+
+
 def test_nobody_blocks_themself(app, admin, admin_client):
     with app.app_context():
         make.user("second@golub.test", Role.ADMIN)
