@@ -1,6 +1,7 @@
 """The service's log: all attempts, one's own in full, others' with whatever could tell who they are masked."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,17 +12,22 @@ from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, Stage
 from app.mailings.models import Mailing
 
 DOTS = "•••"
-# What a mail server likes to repeat: addresses in any spelling, what stands in angle brackets, hosts, links, numbers.
+# What a mail server likes to repeat: addresses in any spelling, what stands in angle brackets, links, hosts by name and
+# by number, and the numbers it gives to letters. Not 550, nor 5.1.1: those are the answer.
 TELLING = re.compile(
     r"<[^>]*>?"
-    r"|\w+://\S+"
+    r"|\b\w+://\S+"
     r"|\S*@\S*"
     r"|(?:[\w-]+\.)+[^\W\d][\w-]+"
-    r"|\w*\d\w{4,}"
-    r"|\d{4,}"
+    r"|xn--[\w-]+"
+    r"|\d+(?:\.\d+){3,}"
+    r"|(?:[\da-f]{0,4}:){2,}[\da-f.]*"
+    r"|\b(?=\w{5,})\w*\d\w*"
+    r"|\d{4,}",
+    re.IGNORECASE,
 )
-LONGEST_REPLY = 300  # characters of somebody else's answer: enough to see what is wrong
-SHORTEST_TELLING = 3  # letters: whatever of an address is shorter tells nothing, and stands in many words
+SHORTEST_WITHIN = 3  # letters: what of an address is shorter stands within many words, and tells only as a word
+SHORTEST_OF_NAME = 4  # letters: from here on, a word within the address may be half of somebody's name
 
 
 @dataclass(frozen=True)
@@ -113,10 +119,29 @@ def masked(email: str) -> str:
 
 
 def masked_reply(reply: str, email: str) -> str:
-    """What the server said, without addresses, hosts, links and numbers, and without any part of `email`."""
-    text = TELLING.sub(DOTS, reply[:LONGEST_REPLY])
-    local, _at, domain = email.rpartition("@")
-    for part in sorted({local, domain, *re.split(r"[\W_]+", local), *re.split(r"\W+", domain)[:-1]}, key=len)[::-1]:
-        if len(part) >= SHORTEST_TELLING:
-            text = re.sub(re.escape(part), DOTS, text, flags=re.IGNORECASE)
-    return text
+    """What the server said, without addresses, hosts, links and numbers, and without any word that `email` tells."""
+    text = TELLING.sub(DOTS, _plain(reply))
+    local, _at, domain = _plain(email).rpartition("@")
+    for whole in (local, domain):
+        if len(whole) >= SHORTEST_WITHIN:
+            text = re.sub(re.escape(whole), DOTS, text, flags=re.IGNORECASE)
+    parts = set(_pieces(local) + _pieces(domain.rpartition(".")[0]))
+    # Whole words go: "•••box unavailable" would tell what the dots stand for.
+    return re.sub(r"\w+", lambda found: DOTS if _tells(found[0], parts) else found[0], text)
+
+
+def _tells(word: str, parts: set[str]) -> bool:
+    whole = word.casefold()
+    return not parts.isdisjoint(_pieces(word)) or any(
+        (len(part) >= SHORTEST_WITHIN and part in whole) or (len(whole) >= SHORTEST_OF_NAME and whole in part)
+        for part in parts
+    )
+
+
+def _pieces(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.casefold())
+
+
+def _plain(text: str) -> str:
+    """The text with each letter written in one way only, and without characters that nobody sees."""
+    return "".join(letter for letter in unicodedata.normalize("NFKC", text) if unicodedata.category(letter) != "Cf")
