@@ -20,8 +20,9 @@ from app.mailings.models import Mailing
 from app.messages.models import Message
 from app.search import containing
 
-# An address, a number, a long id: what differs between two answers with one cause.
-PARTICULARS = re.compile(r"<[^>]*>?|\S+@\S+|\b[0-9A-Za-z]*\d[0-9A-Za-z]{5,}\b|\b\d{4,}\b")
+# An address, a number, a long id: what differs between two answers with one cause. Servers of strangers write the
+# answers, so nothing here may try a word again from its middle: that would be slow for a long one.
+PARTICULARS = re.compile(r"<[^>]*>?|(?<![^\s<>])[^\s<>@]++@\S+|\b[A-Za-z]*+\d[0-9A-Za-z]{5,}+\b|\b\d{4,}+\b")
 LONGEST_CAUSE = 200
 
 
@@ -82,25 +83,19 @@ def running() -> Select[Run, Mailing, User]:
 
 def causes(since: datetime, of_last: int) -> list[Cause]:
     """Why messages did not arrive since then, the commonest cause first; of the last so many attempts that failed."""
-    troubled = (
-        select(
-            Attempt.outcome,
-            Attempt.code,
-            Attempt.enhanced_code,
-            Attempt.reply,
-            Attempt.at,
-            Attempt.run_id,
-            Run.mailing_id,
-        )
-        .join(Run, Run.id == Attempt.run_id)
-        .where(Attempt.outcome != DeliveryStatus.SENT, Attempt.at >= since)
-        .order_by(Attempt.id.desc())
-        .limit(of_last)
+    # The last ones first and their age afterwards: else a week without a failure would be sought in years of them.
+    troubled = select(Attempt).where(Attempt.outcome != DeliveryStatus.SENT)
+    last = troubled.order_by(Attempt.id.desc()).limit(of_last).subquery()
+    recent = (
+        select(last, Run.mailing_id)
+        .join(Run, Run.id == last.c.run_id)
+        .where(last.c.at >= since)
+        .order_by(last.c.id.desc())
     )
     counts: Counter[tuple[Any, ...]] = Counter()
     runs: dict[tuple[Any, ...], set[int]] = {}
     newest: dict[tuple[Any, ...], Any] = {}
-    for row in db.session.execute(troubled):
+    for row in db.session.execute(recent):
         key = (row.outcome, row.code, row.enhanced_code, cause_of(row.reply))
         counts[key] += 1
         runs.setdefault(key, set()).add(row.run_id)
@@ -123,7 +118,7 @@ def causes(since: datetime, of_last: int) -> list[Cause]:
 
 def cause_of(reply: str) -> str:
     """The server's answer without addresses, numbers and ids, so that one cause is one text."""
-    return PARTICULARS.sub("…", reply[:LONGEST_CAUSE])
+    return PARTICULARS.sub("…", reply)[:LONGEST_CAUSE]
 
 
 def most_active(since: datetime) -> Select[User, int]:
@@ -195,7 +190,7 @@ def all_users() -> Select[User]:
 
 
 def users_like(query: Select[User], words: str = "", role: str = "", state: str = "") -> Select[User]:
-    """Those of `query` with all the words in address or name, of that role, in that state."""
+    """Those of `query` with all the words in address or name, of that role, in that state, as `state_of` says it."""
     if words:
         query = containing(query, User.email + "\n" + User.name, words)
     if role in list(Role):
@@ -204,11 +199,11 @@ def users_like(query: Select[User], words: str = "", role: str = "", state: str 
         case AccountState.ACTIVE:
             return query.where(User.verified_at.is_not(None), ~User.is_stopped)
         case AccountState.UNVERIFIED:
-            return query.where(User.verified_at.is_(None))
+            return query.where(User.verified_at.is_(None), ~User.is_stopped)
         case AccountState.BLOCKED:
             return query.where(User.blocked_at.is_not(None))
         case AccountState.CLOSED:
-            return query.where(User.closed_at.is_not(None))
+            return query.where(User.closed_at.is_not(None), User.blocked_at.is_(None))
     return query
 
 

@@ -1,8 +1,9 @@
 """The staff's dashboard: what there is, whose it is, how the engine does; and the brakes: block, disable."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
+from typing import Any
 
 from flask import Blueprint, Response, flash, request, url_for
 from flask_babel import gettext as _
@@ -59,19 +60,26 @@ class Engine:
 @requires(Permission.SEE_OTHERS)
 def dashboard() -> Response:
     now = clock.now()
-    active = db.session.execute(queries.most_active(now - ACTIVITY_OF).limit(SHOWN_ON_DASHBOARD)).all()
     return web.render(
         "manager/dashboard.html",
         block="live",
         figures=queries.figures(),
         engine=_engine(),
         running=db.session.execute(queries.running().limit(SHOWN_ON_DASHBOARD)).all(),
-        # Not while the page looks again every few seconds.
-        causes=[] if web.wants_fragment() else queries.causes(now - TROUBLE_OF, TROUBLED_ATTEMPTS)[:CAUSES_SHOWN],
-        active=active,
-        last_seen=queries.last_seen([user.id for user, _sent in active]),
         now=now,
+        # Every few seconds the page looks again at what runs, and at nothing else.
+        **({} if web.wants_fragment() else _lately(now)),
     )
+
+
+def _lately(now: datetime) -> dict[str, Any]:
+    """What failed, and who sent much."""
+    active = db.session.execute(queries.most_active(now - ACTIVITY_OF).limit(SHOWN_ON_DASHBOARD)).all()
+    return {
+        "causes": queries.causes(now - TROUBLE_OF, TROUBLED_ATTEMPTS)[:CAUSES_SHOWN],
+        "active": active,
+        "last_seen": queries.last_seen([user.id for user, _sent in active]),
+    }
 
 
 def _engine() -> Engine:
@@ -221,7 +229,7 @@ def block_user(user_id: int) -> Response:
 @requires(Permission.BLOCK_USERS)
 def unblock_user(user_id: int) -> Response:
     person = _user(user_id)
-    _send(service.unblock(person))
+    _send(service.unblock(person, signed_in()))
     mailing_jobs.announce_all(person)
     flash(_("%(email)s may log in again.", email=person.email), "success")
     return _changed_user(person)

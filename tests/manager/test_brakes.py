@@ -11,6 +11,7 @@ from app.extensions import db
 from app.mailings import dispatch, jobs
 from app.mailings import service as mailings
 from app.mailings.models import Mailing
+from app.manager import queries
 from tests import make
 from tests.auth.links import text_of
 from tests.auth.test_login import is_let_in, log_in
@@ -303,6 +304,26 @@ def test_lists_are_searched_and_filtered(app, owner, stranger, manager_client, m
             rows = text.partition('id="rows"')[2] or text
             assert there in rows, path
             assert absent not in rows, path
+
+
+def test_every_account_is_in_one_state(app, owner):
+    now = clock.now()
+    with app.app_context():
+        for number, verified in enumerate((now, None)):
+            make.user(f"blocked{number}@golub.test", verified_at=verified, blocked_at=now)
+            make.user(f"closed{number}@golub.test", verified_at=verified, closed_at=now)
+            make.user(f"both{number}@golub.test", verified_at=verified, blocked_at=now, closed_at=now)
+        make.user("new@golub.test", verified_at=None)
+        db.session.commit()
+        found = {
+            state: db.session.scalars(queries.users_like(queries.all_users(), state=state)).all()
+            for state in queries.AccountState
+        }
+        for state, people in found.items():
+            assert people
+            assert {queries.state_of(person) for person in people} == {state}
+        everybody = db.session.scalars(queries.all_users()).all()
+        assert sum(map(len, found.values())) == len(everybody)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,8 @@ def test_why_messages_failed_is_grouped_by_cause(app, owner, stranger, smtp, run
         ("550 <anna@example.test> unknown", "550 <boris@example.org> unknown"),
         ("421 try later, id 4bX9kQ1z7", "421 try later, id 7cQ0aa1z2"),
         ("452 4.2.2 quota of 104857600 bytes", "452 4.2.2 quota of 209715200 bytes"),
+        ("550 to=<anna@example.test>,boris@example.org", "550 to=<a@example.test>,b@example.org"),
+        ("550 a@example.test " + "wordy " * 100, "550 a.longer.one@example.test " + "wordy " * 100),
     ],
 )
 def test_one_cause_is_one_text(first, second):
@@ -64,6 +66,11 @@ def test_one_cause_is_one_text(first, second):
 
 def test_different_codes_stay_different():
     assert queries.cause_of("550 5.1.1 no user") != queries.cause_of("554 5.7.1 no user")
+
+
+@pytest.mark.parametrize("letter", ["a", "1", "<", ">", "@", "a<", "a@<", "1_"])
+def test_an_endless_word_from_a_server_takes_no_time(letter):
+    assert len(queries.cause_of(letter * 200_000 + "_")) <= queries.LONGEST_CAUSE
 
 
 def test_the_most_active_come_first(app, owner, stranger, manager_client, smtp, *, run_jobs):
