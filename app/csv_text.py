@@ -2,12 +2,17 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 # What makes a formula of a cell, as OWASP lists them, and their full-width twins, which some spreadsheets take as well.
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+# Half of Europe's spreadsheets split a file of commas at semicolons, whatever is quoted.
+AFTER_SEPARATORS = re.compile(r"([;\t\r\n][ \"]*)([=+\-@＝＋－＠])")
 
 
 def csv_line(values: Iterable[Any]) -> str:
@@ -25,4 +30,5 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bool | int | float):
         return value
     text = str(value).replace("\0", "")
+    text = AFTER_SEPARATORS.sub(r"\1'\2", text)
     return f"'{text}" if text.lstrip(" ").startswith(FORMULA_SIGNS) else text

@@ -1,10 +1,11 @@
 """HTTP details that every view shares: pages and fragments, redirects, errors, HTMX, languages."""
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from babel import negotiate_locale
 from flask import (
     Flask,
     Response,
+    abort,
     current_app,
     flash,
     g,
@@ -46,6 +48,7 @@ from app.database import only_reads
 from app.errors import GolubError, NotAllowed, NotFound, RuleBroken
 from app.extensions import db, limiter, login_manager
 
+View = TypeVar("View", bound=Callable[..., Any])
 LANGUAGES = {"en": "English", "ru": "Русский"}
 STATUS_OF: dict[type[GolubError], HTTPStatus] = {
     RuleBroken: HTTPStatus.CONFLICT,
@@ -93,6 +96,30 @@ def local_path(url: str | None) -> str | None:
     return url
 
 
+def local_part(url: str) -> str | None:
+    """Path and query of `url`, whatever its host, or None when there is no such thing."""
+    try:
+        page = urlsplit(url)
+    except ValueError:
+        return None
+    return local_path(page.path + (f"?{page.query}" if page.query else ""))
+
+
+def takes_files(view: View) -> View:
+    """For the few views that take multipart/form-data: `_only_forms` refuses it elsewhere."""
+    view.takes_files = True  # type: ignore[attr-defined]
+    return view
+
+
+def _only_forms() -> None:
+    """A body is a form: JSON, or a file in the place of a text, is what no limit and no field expects."""
+    if request.mimetype in ("", "application/x-www-form-urlencoded"):
+        return
+    view = current_app.view_functions.get(request.endpoint or "")
+    if request.mimetype != "multipart/form-data" or not getattr(view, "takes_files", False):
+        abort(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+
+
 def locale() -> str:
     """The reader's language: their own choice, else the session's, else the browser's, else English."""
     if not has_request_context():  # a job or a command: whoever writes to somebody says in which language
@@ -124,6 +151,7 @@ class IdConverter(IntegerConverter):
 
 def init_app(app: Flask, settings: Settings) -> None:
     app.url_map.converters["int"] = IdConverter
+    app.before_request(_only_forms)
     app.before_request(_know_whether_we_write)
     app.teardown_request(_forget_whether_we_write)
     app.after_request(partial(_add_headers, security_headers(settings)))
@@ -186,6 +214,7 @@ def _http_error(error: HTTPException) -> Response:
         HTTPStatus.NOT_FOUND: _("There is nothing at this address, or it is not yours."),
         HTTPStatus.METHOD_NOT_ALLOWED: _("This address does not take such a request."),
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _("That is too much at once. Send a smaller file."),
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: _("This address takes forms only."),
         HTTPStatus.TOO_MANY_REQUESTS: _("Too many tries. Wait a little and try again."),
     }
     text = texts.get(HTTPStatus(error.code), error.description or "")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -32,7 +33,9 @@ def read(line):
     ],
 )
 def test_what_would_run_begins_with_an_apostrophe(evil):
-    assert read(csv_line([evil])) == [f"'{evil}"]
+    [cell] = read(csv_line([evil]))
+    assert cell.startswith("'")
+    assert cell.replace("'", "") == evil.replace("'", "")
 
 
 def test_numbers_moments_and_nothing_stay_what_they_are():
@@ -52,5 +55,11 @@ def test_numbers_moments_and_nothing_stay_what_they_are():
 def test_every_text_comes_back_and_none_is_a_formula(texts):
     cells = read(csv_line(texts))
     for cell, text in zip(cells, texts, strict=True):
-        assert cell in (text, f"'{text}")
+        assert cell.replace("'", "") == text.replace("'", "")
         assert not cell.lstrip(" ").startswith(FORMULA_SIGNS)
+
+
+@pytest.mark.parametrize("text", ["x;=1+1;", "Mozilla; +1", "a;\t=1", "a\n=1", 'a;"=1"', "a; @x", "a;＝1"])
+def test_nothing_runs_either_where_semicolons_separate(text):
+    [cell] = read(csv_line([text]))
+    assert not re.search(r'[;\t\r\n][ "]*[=+@＝-]', cell)

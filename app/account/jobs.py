@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.account import service
 from app.extensions import db
@@ -19,7 +20,12 @@ def erase_closed_accounts() -> None:
     ids = db.session.scalars(service.to_erase()).all()
     db.session.commit()
     for user_id in ids:
-        while service.erase_some(user_id):
+        try:
+            while service.erase_some(user_id):
+                db.session.commit()
             db.session.commit()
-        db.session.commit()
-        log.info("account.erased", user=user_id)
+        except SQLAlchemyError:  # the others shall not wait for what is wrong with this one
+            db.session.rollback()
+            log.exception("account.not_erased", user=user_id)
+        else:
+            log.info("account.erased", user=user_id)

@@ -12,7 +12,8 @@ from app.errors import RuleBroken
 SIDE = 256  # pixels of a square avatar: 128 on a display of double density
 QUALITY = 85
 MOST_BYTES = 5 * 1024 * 1024
-MOST_PIXELS = 40_000_000  # a telephone's camera; a bomb of a few kilobytes claims far more
+MOST_PIXELS = 25_000_000  # a telephone's camera, and 100 MB of memory; a bomb of a few kilobytes claims far more
+LONGEST_SIDE = 10_000  # pixels
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")  # no SVG: that is a program
 
 
@@ -45,9 +46,11 @@ def _too_large() -> BadPicture:
 
 def _square(data: bytes) -> bytes:
     with Image.open(BytesIO(data), formats=FORMATS) as picture:
-        if picture.width * picture.height > MOST_PIXELS:  # known from the header, before anything is unpacked
+        # Known from the header, before anything is unpacked.
+        if picture.width * picture.height > MOST_PIXELS or max(picture.size) > LONGEST_SIDE:
             raise _too_large()
         picture.draft("RGB", (SIDE * 2, SIDE * 2))  # a JPEG may be unpacked smaller at once
+        picture.thumbnail((SIDE * 4, SIDE * 4))  # before anything makes a second copy of all its pixels
         turned = ImageOps.exif_transpose(picture)
         flat = Image.new("RGB", turned.size, "white")
         shown = turned.convert("RGBA")

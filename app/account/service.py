@@ -62,7 +62,8 @@ def erase_some(user_id: int) -> bool:
 
     Call again after each commit. The account itself goes last: whatever stops this, the next call goes on.
     """
-    user = db.session.scalar(select(User).where(User.id == user_id, User.closed_at.is_not(None)).with_for_update())
+    is_over = User.closed_at <= clock.now() - auth.ERASED_AFTER
+    user = db.session.scalar(select(User).where(User.id == user_id, is_over).with_for_update())
     if user is None:
         return False
     runs = select(Run.id).where(Run.owner_id == user_id)

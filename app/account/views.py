@@ -59,6 +59,7 @@ def edit_profile() -> Response:
 
 @blueprint.post("/avatar")
 @requires()
+@web.takes_files
 def set_avatar() -> Response:
     user = signed_in()
     form = AvatarForm()
@@ -140,6 +141,7 @@ def change_password() -> Response:
 @requires()
 @limits.limit_tries(limits.own_account)
 @limits.limit_letters(limits.own_account)
+@limits.limit_letters(limits.typed_account)
 def change_email() -> Response:
     user = signed_in()
     form = ChangeEmailForm()
@@ -255,8 +257,8 @@ def new_recovery_codes() -> Response:
         except auth.WrongCredentials as error:
             _wrong(form, error)
         else:
-            codes = second_factor.new_recovery_codes(user)
-            db.session.commit()
+            codes, letter = auth.new_recovery_codes(user)
+            _send(letter)
             return _show_codes(codes)
     return _render("new_codes.html", form)
 

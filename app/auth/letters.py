@@ -23,6 +23,7 @@ SUBJECTS: dict[LetterKind, Callable[[], str]] = {
     LetterKind.EMAIL_CHANGED: lambda: _("Your e-mail address was changed"),
     LetterKind.FACTOR_ON: lambda: _("The second factor is on"),
     LetterKind.FACTOR_OFF: lambda: _("The second factor is off"),
+    LetterKind.CODES_RENEWED: lambda: _("Your account has new recovery codes"),
     LetterKind.BLOCKED: lambda: _("Your account is blocked"),
     LetterKind.UNBLOCKED: lambda: _("Your account is open again"),
     LetterKind.MAILING_DISABLED: lambda: _("A manager has disabled your mailing"),
@@ -40,6 +41,7 @@ PLAIN_LINKS = {
     LetterKind.PASSWORD_CHANGED: "auth.forgot_password",
     LetterKind.FACTOR_ON: "auth.forgot_password",
     LetterKind.FACTOR_OFF: "auth.forgot_password",
+    LetterKind.CODES_RENEWED: "auth.forgot_password",
     LetterKind.MAILING_DISABLED: "mailings.list_mailings",
     LetterKind.MAILING_ENABLED: "mailings.list_mailings",
 }
@@ -86,8 +88,9 @@ def _target(letter: Letter, user: User) -> str:
     """Where the letter's button leads."""
     if letter.kind in TOKEN_LINKS:
         endpoint, purpose = TOKEN_LINKS[letter.kind]
-        more = letter.email if purpose is Purpose.CHANGE_EMAIL else ""
-        return link(endpoint, token=make_token(purpose, user, more))
+        details = letter.details or {}
+        more = letter.email or details.get("browser", "")
+        return link(endpoint, token=make_token(purpose, user, more, details.get("fingerprint", "")))
     return link(PLAIN_LINKS.get(letter.kind, "auth.login"))
 
 

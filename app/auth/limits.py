@@ -69,6 +69,7 @@ def network() -> str:
         address = ipaddress.ip_address(request.remote_addr or "")
     except ValueError:
         return "unknown"
+    address = getattr(address, "ipv4_mapped", None) or address  # a socket for both kinds of addresses says ::ffff:…
     if address.version == 6:
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)
@@ -76,7 +77,7 @@ def network() -> str:
 
 def typed_account() -> str:
     """The account of the address in the form, whether there is one or not."""
-    typed = request.form.get("email", "")
+    typed = request.form.get("new_email") or request.form.get("email", "")
     try:
         typed = parse_address(typed).key
     except BadAddress:

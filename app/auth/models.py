@@ -27,6 +27,7 @@ class User(UserMixin, Base):
     email: Mapped[str] = mapped_column(String(320))
     email_key: Mapped[str] = mapped_column(String(320), unique=True)  # app.addresses: compared without case
     password_hash: Mapped[str] = mapped_column(String(255))
+    epoch: Mapped[int] = mapped_column(default=0)  # raised by whatever makes the links of earlier letters worthless
     name: Mapped[str] = mapped_column(String(150), default="")
     phone: Mapped[str] = mapped_column(String(30), default="")
     country: Mapped[str] = mapped_column(String(2), default="")  # ISO 3166-1 alpha-2
@@ -62,8 +63,8 @@ class User(UserMixin, Base):
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the password, and tells nothing about it: the hash under it is salted."""
-        return hashlib.sha256(self.password_hash.encode()).hexdigest()[:16]
+        """Changes with the password and the epoch, and tells nothing about them: the hash under it is salted."""
+        return hashlib.sha256(f"{self.epoch or 0}:{self.password_hash}".encode()).hexdigest()[:16]
 
     @property
     def is_active(self) -> bool:
@@ -135,6 +136,7 @@ class LetterKind(StrEnum):
     EMAIL_CHANGED = "email_changed"
     FACTOR_ON = "factor_on"
     FACTOR_OFF = "factor_off"
+    CODES_RENEWED = "codes_renewed"
     BLOCKED = "blocked"
     UNBLOCKED = "unblocked"
     MAILING_DISABLED = "mailing_disabled"
@@ -182,6 +184,7 @@ class Action(StrEnum):
     EMAIL_CHANGED = "email_changed"
     FACTOR_ON = "factor_on"
     FACTOR_OFF = "factor_off"
+    CODES_RENEWED = "codes_renewed"
     CODE_USED = "code_used"
     ROLE_CHANGED = "role_changed"
     BLOCKED = "blocked"

@@ -12,6 +12,7 @@ from flask_babel import gettext as _
 SHORTEST_PASSWORD = 10  # characters
 LONGEST_PASSWORD = 128  # characters: argon2 takes more, but nobody shall keep it busy with megabytes
 FEWEST_DIFFERENT = 5  # characters
+LONGEST_PERSONAL = 320  # characters; anybody may send millions
 ENDS = 8  # characters: a common word with fewer digits and signs around it is still a common word
 COMMON = Path(__file__).with_name("common_passwords.txt")  # the heads of public lists of leaked passwords
 
@@ -30,9 +31,18 @@ def weakness(password: str, *personal: str) -> str:
     word = _word_in(password)
     if password.casefold() in _common() or (len(password) - len(word) < ENDS and word in _common()):
         return _("This password is among the first that anybody would guess. Take a few words in a row instead.")
-    if word in {_word_in(part) for text in personal for part in (text, *text.split("@"), text.replace(" ", ""))}:
+    if word in {
+        _word_in(part)
+        for text in (given[:LONGEST_PERSONAL] for given in personal)
+        for part in (text, *text.split("@"), text.replace(" ", ""))
+    }:
         return _("This password is your name or address. Take a few words in a row instead.")
     return ""
+
+
+def _words_of(personal: str) -> set[str]:
+    text = personal[:LONGEST_PERSONAL]
+    return {_word_in(part) for part in (text, *text.split("@"), text.replace(" ", ""))}
 
 
 def hash_password(password: str) -> str:

@@ -55,12 +55,17 @@ class WeakPassword(RuleBroken):
 # ── Registration ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def register(email: str, password: str, name: str = "", timezone: str = "", locale: str | None = None) -> Letter:
+def register(
+    email: str, password: str, name: str = "", *, timezone: str = "", locale: str | None = None, browser: str = ""
+) -> Letter:
     """Make an account that waits for its address to be confirmed, and the letter that asks for it.
 
     Whoever has the address already gets a letter that says so. While nobody has confirmed it, the newest
     registration counts, and the links of earlier letters are dead: who registers the address of somebody else
     has no hold on it.
+
+    The letter's link remembers the `browser` that asked for it, and the password as it is now: nobody confirms an
+    account for somebody who came later.
 
     An unknown `timezone` (IANA) becomes the service's own.
 
@@ -72,7 +77,9 @@ def register(email: str, password: str, name: str = "", timezone: str = "", loca
     address = parse_address(email)
     # Before the look-up, so that a known address takes as long as an unknown one.
     password_hash = _hash_of_new(password, address.email, name)
-    user = db.session.scalar(queries.user_by_email(address.key))
+    # Locked: else it could be confirmed between the look and the change of its password.
+    known = queries.user_by_email(address.key).with_for_update().execution_options(populate_existing=True)
+    user = db.session.scalar(known)
     if user and user.verified_at:
         audit.record(Action.REGISTERED, owner_id=user.id, why="known already")
         return outbox.write(LetterKind.ALREADY_REGISTERED, user)
@@ -86,7 +93,7 @@ def register(email: str, password: str, name: str = "", timezone: str = "", loca
     user.locale = locale
     db.session.flush()
     audit.record(Action.REGISTERED, owner_id=user.id)
-    return outbox.write(LetterKind.VERIFY, user)
+    return outbox.write(LetterKind.VERIFY, user, fingerprint=user.fingerprint, browser=browser)
 
 
 def send_again(email: str) -> Letter:
@@ -97,7 +104,7 @@ def send_again(email: str) -> Letter:
     """
     user = db.session.scalar(queries.user_by_email(parse_address(email).key))
     if user is None or not user.verified_at:
-        return outbox.write(LetterKind.VERIFY, user)
+        return outbox.write(LetterKind.VERIFY, user, fingerprint=user.fingerprint if user else "")
     return outbox.write(LetterKind.ACCOUNT_CLOSED if user.closed_at else LetterKind.ALREADY_REGISTERED, user)
 
 
@@ -117,7 +124,8 @@ def user_of_link(purpose: Purpose, token: str) -> tuple[User, str]:
         ) from None
     except tokens.TokenError:
         raise BadLink(_("This link is not complete. Perhaps the letter broke it in two.")) from None
-    user = db.session.get(User, claims.user_id)
+    # Locked: what the link is compared with must not change before it has done its work.
+    user = db.session.get(User, claims.user_id, with_for_update=True, populate_existing=True)
     if purpose is Purpose.VERIFY and user and user.email_key == claims.email_key and user.verified_at:
         raise AlreadyVerified(_("This e-mail address is confirmed already."))
     if user is None or claims != tokens.claims_of(user, claims.more):
@@ -287,6 +295,7 @@ def change_email(user: User, email: str) -> Letter:
         db.session.flush()
     old = user.email
     user.email, user.email_key = address.email, address.key
+    user.epoch += 1
     audit.record(Action.EMAIL_CHANGED, owner_id=user.id, actor_id=user.id)
     return outbox.write(LetterKind.EMAIL_CHANGED, user, email=old)
 
@@ -311,6 +320,12 @@ def switch_factor_off(user: User) -> Letter:
     return outbox.write(LetterKind.FACTOR_OFF, user)
 
 
+def new_recovery_codes(user: User) -> tuple[list[str], Letter]:
+    """Ten new codes in place of all there were, which nobody sees again, and the letter that tells of it."""
+    audit.record(Action.CODES_RENEWED, owner_id=user.id)
+    return second_factor.new_recovery_codes(user), outbox.write(LetterKind.CODES_RENEWED, user)
+
+
 def close(user: User) -> Letter:
     """Its owner leaves: nobody gets in any more, and after ERASED_AFTER all of it is erased.
 
@@ -320,6 +335,7 @@ def close(user: User) -> Letter:
     if user.role is Role.ADMIN and _is_last_admin(user):
         raise _last_admin(user)
     user.closed_at = clock.now()
+    user.epoch += 1
     logins.end(user)
     audit.record(Action.ACCOUNT_CLOSED, owner_id=user.id)
     return outbox.write(LetterKind.ACCOUNT_CLOSED, user)
@@ -331,9 +347,11 @@ def restore(user: User) -> None:
     Raises:
         RuleBroken: when it is open, or is being erased already.
     """
+    db.session.refresh(user, with_for_update=True)
     if user.closed_at is None or user.closed_at <= clock.now() - ERASED_AFTER:
         raise RuleBroken(_("This account is open, or is being erased already: there is nothing to restore."))
     user.closed_at = None
+    user.epoch += 1
     audit.record(Action.ACCOUNT_RESTORED, owner_id=user.id, actor_id=user.id)
 
 
@@ -411,8 +429,10 @@ def block(user: User, by: User, reason: str) -> Letter:
     return outbox.write(LetterKind.BLOCKED, user, reason=reason)
 
 
-def unblock(user: User) -> Letter:
-    """Raises: RuleBroken, when it is not blocked."""
+def unblock(user: User, by: User) -> Letter:
+    """Raises: RuleBroken, when it is not blocked; NotAllowed, as for `block`."""
+    if not may_block(by, user):
+        raise NotAllowed(_("Only an administrator can unblock an administrator."))
     if not user.blocked_at:
         raise RuleBroken(_("This account is not blocked."))
     user.blocked_at, user.blocked_by, user.blocked_reason = None, None, ""

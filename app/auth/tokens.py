@@ -1,6 +1,6 @@
 """The signed texts in the links of letters."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -49,9 +49,13 @@ def claims_of(user: User, more: str = "") -> Claims:
     return Claims(user.id, user.email_key, user.fingerprint, more)
 
 
-def make_token(purpose: Purpose, user: User, more: str = "") -> str:
-    """Proves for LIFETIMES[purpose] that its bearer reads this user's letters."""
-    return _serializer(purpose).dumps(astuple(claims_of(user, more)))
+def make_token(purpose: Purpose, user: User, more: str = "", fingerprint: str = "") -> str:
+    """Proves for LIFETIMES[purpose] that its bearer reads this user's letters.
+
+    It is worthless once the user's fingerprint is another than `fingerprint`, or than it is now.
+    """
+    claims = claims_of(user, more)
+    return _serializer(purpose).dumps(astuple(replace(claims, fingerprint=fingerprint or claims.fingerprint)))
 
 
 def read_token(purpose: Purpose, token: str) -> Claims:

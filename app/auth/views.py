@@ -1,7 +1,8 @@
 """The way in: registration, the letters' links, log-in with its second factor, log-out."""
 
+import hashlib
 from http import HTTPStatus
-from urllib.parse import urlsplit
+from secrets import token_urlsafe
 
 import structlog
 from flask import Blueprint, Response, flash, g, request, session, url_for
@@ -10,6 +11,7 @@ from flask_babel import gettext as _
 from flask_login import current_user, login_user, logout_user
 from flask_wtf import FlaskForm
 from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm.exc import ObjectDeletedError
 
 from app import clock, web
 from app.auth import audit, jobs, limits, logins, service
@@ -25,6 +27,7 @@ from app.queue import enqueue
 
 log = structlog.get_logger(__name__)
 
+BROWSER = "browser"  # in the session of whoever registered: the letter's link knows it again
 SECONDS_FOR_THE_CODE = 600  # between password and second factor
 
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
@@ -67,6 +70,7 @@ def _register_once(form: RegisterForm) -> Letter:
         name=form.name.data or "",
         timezone=form.timezone.data or "",
         locale=web.locale(),
+        browser=_hash(session.setdefault(BROWSER, token_urlsafe(16))),
     )
     db.session.commit()
     return letter
@@ -98,7 +102,7 @@ def _say_where_to_look(address: str) -> Response:
 def verify(token: str) -> Response:
     """GET only shows a button: programs that scan letters fetch their links, and must confirm nothing."""
     try:
-        user, _more = service.user_of_link(Purpose.VERIFY, token)
+        user, browser = service.user_of_link(Purpose.VERIFY, token)
     except service.AlreadyVerified:
         if current_user.is_authenticated:
             return web.redirect_to(_home(signed_in()))
@@ -109,10 +113,11 @@ def verify(token: str) -> Response:
         return web.render("auth/verify.html", user=user)
     service.verify(user)
     db.session.commit()
-    if not user.is_active:
-        return web.redirect_to(url_for("auth.login"))
-    _begin_session(user)
     flash(_("Welcome! Your e-mail address is confirmed."), "success")
+    # Whoever confirms from elsewhere shows the password: it could be that of somebody who registered their address.
+    if not (user.is_active and browser and browser == _hash(session.get(BROWSER, ""))):
+        return web.redirect_to(url_for("auth.login"))
+    _begin_session(user, user.fingerprint)
     return web.redirect_to(_home(user))
 
 
@@ -146,8 +151,8 @@ def reset_password(token: str) -> Response:
     if not form.validate_on_submit():
         return web.render("auth/reset_password.html", block="form", status=_status_of(form), form=form, user=user)
     _send(service.reset_password(user, form.password.data or ""))
-    logout_user()
-    _clear_session()
+    _leave_old_session()
+    db.session.commit()
     flash(_("Your new password holds. Please log in with it."), "success")
     return web.redirect_to(url_for("auth.login"))
 
@@ -195,8 +200,9 @@ def login() -> Response:
             offers_letter = isinstance(error, service.NotVerified | service.Closed)
             db.session.commit()
         else:
+            fingerprint = user.fingerprint
             db.session.commit()  # the password may have been hashed anew
-            return _go_on(user, bool(form.remember.data), next_page)
+            return _go_on(user, fingerprint, bool(form.remember.data), next_page)
     return web.render(
         "auth/login.html",
         block="form",
@@ -207,15 +213,16 @@ def login() -> Response:
     )
 
 
-def _go_on(user: User, is_remembered: bool, next_page: str | None) -> Response:
+def _go_on(user: User, fingerprint: str, is_remembered: bool, next_page: str | None) -> Response:
     """After the right password: into the house, or to the second factor."""
     if user.totp_since is None:
-        _begin_session(user, is_remembered=is_remembered)
+        _begin_session(user, fingerprint, is_remembered=is_remembered)
         return web.redirect_to(next_page or _home(user))
-    _clear_session()
+    _leave_old_session()
+    db.session.commit()
     # Signed, not secret: it says no more than the browser knows, and a new password makes it worthless.
     now = int(clock.now().timestamp())
-    session[limits.SECOND_FACTOR] = [user.id, user.fingerprint, is_remembered, next_page, now]
+    session[limits.SECOND_FACTOR] = [user.id, fingerprint, is_remembered, next_page, now]
     return web.redirect_to(url_for("auth.second_factor"))
 
 
@@ -234,8 +241,9 @@ def second_factor() -> Response:
             form.code.errors = [str(error)]
             db.session.commit()
         else:
+            fingerprint = user.fingerprint
             db.session.commit()
-            _begin_session(user, is_remembered=is_remembered)
+            _begin_session(user, fingerprint, is_remembered=is_remembered)
             return web.redirect_to(next_page or _home(user))
     return web.render("auth/second_factor.html", block="form", status=_status_of(form), form=form)
 
@@ -255,24 +263,38 @@ def _waiting_for_code() -> tuple[User | None, bool, str | None]:
 
 @blueprint.post("/logout")
 def logout() -> Response:
-    if current_user.is_authenticated:
-        service.log_out(signed_in())
-        db.session.commit()
-    logout_user()
-    _clear_session()
+    _leave_old_session()
+    db.session.commit()
     flash(_("You are logged out."), "success")
     return web.redirect_to(url_for("auth.login"))
 
 
-def _begin_session(user: User, *, is_remembered: bool = False) -> None:
-    """A new session: what was planted into the old one does not survive."""
-    if current_user.is_authenticated:
-        service.log_out(signed_in())
-    _clear_session()
+def _begin_session(user: User, fingerprint: str, *, is_remembered: bool = False) -> None:
+    """A new session, unless password or account have changed since the user had this `fingerprint`.
+
+    Raises:
+        RuleBroken: they have.
+    """
+    _leave_old_session()
+    db.session.refresh(user, with_for_update=True)
+    if not user.is_active or user.fingerprint != fingerprint:
+        raise RuleBroken(_("Your account has changed a moment ago. Please log in again."))
     session.permanent = is_remembered
     logins.begin(user, is_remembered=is_remembered)
     login_user(user)
     db.session.commit()
+
+
+def _leave_old_session() -> None:
+    """Whoever was logged in is not any more, and what was planted into the session does not survive."""
+    if current_user.is_authenticated:
+        service.log_out(signed_in())
+    logout_user()
+    _clear_session()
+
+
+def _hash(browser: str) -> str:
+    return hashlib.sha256(browser.encode()).hexdigest()[:32]
 
 
 def _clear_session() -> None:
@@ -317,9 +339,12 @@ def _origin() -> audit.Origin:
 def _note_the_visit(response: Response) -> Response:
     """Every few minutes, by a transaction of its own: a page that only reads would otherwise wait for a writer."""
     login = getattr(g.get("_login_user"), "login", None)
-    if login is None or response.status_code >= HTTPStatus.BAD_REQUEST or not logins.is_news(login):
+    try:
+        if login is None or response.status_code >= HTTPStatus.BAD_REQUEST or not logins.is_news(login):
+            return response
+        login_id, lifetime = login.id, login.lifetime
+    except ObjectDeletedError:  # ended by this very request, or by another one meanwhile
         return response
-    login_id, lifetime = login.id, login.lifetime
     db.session.rollback()
     writing = only_reads.set(False)
     try:
@@ -354,6 +379,5 @@ def _ask_to_log_in() -> Response:
 def _page_left() -> str | None:
     """The page to come back to after the log-in. A form that was sent is lost, and a fragment is no page."""
     if web.wants_fragment():
-        page = urlsplit(request.headers.get("HX-Current-URL", ""))
-        return web.local_path(page.path + (f"?{page.query}" if page.query else ""))
+        return web.local_part(request.headers.get("HX-Current-URL", ""))
     return request.full_path.rstrip("?") if request.method == "GET" else None

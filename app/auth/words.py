@@ -29,6 +29,7 @@ ACTION_LABELS: dict[Action, LazyString] = {
     Action.EMAIL_CHANGED: _l("Changed the e-mail address"),
     Action.FACTOR_ON: _l("Switched the second factor on"),
     Action.FACTOR_OFF: _l("Switched the second factor off"),
+    Action.CODES_RENEWED: _l("Made new recovery codes"),
     Action.CODE_USED: _l("Used a recovery code"),
     Action.ROLE_CHANGED: _l("Changed the role"),
     Action.BLOCKED: _l("Blocked the account"),

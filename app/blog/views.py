@@ -1,7 +1,5 @@
 """The home page, the public blog, and the choice of a language, which every page offers."""
 
-from urllib.parse import urlsplit
-
 from flask import Blueprint, Response, abort, request, session, url_for
 from flask_babel import gettext as _
 from flask_login import current_user
@@ -60,7 +58,5 @@ def _where_they_were() -> str | None:
     """The page whose form it was: it says so itself, else the browser does."""
     if page := web.local_path(request.form.get("next")):
         return page
-    referrer = urlsplit(request.referrer or "")
-    if referrer.netloc != request.host:
-        return None
-    return web.local_path(f"{referrer.path}?{referrer.query}" if referrer.query else referrer.path)
+    referrer = request.referrer or ""
+    return web.local_part(referrer) if referrer.startswith(request.host_url) else None

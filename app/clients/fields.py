@@ -13,6 +13,7 @@ from flask_babel import gettext as _
 from app import clock
 from app.addresses import parse_address
 from app.errors import RuleBroken
+from app.texts import composed
 
 LONGEST_NAME = 100
 LONGEST_COMMENT = 5000
@@ -43,7 +44,10 @@ def many_lines(text: str, longest: int = LONGEST_COMMENT) -> str:
 
 
 def _checked(text: str, longest: int) -> str:
-    text = unicodedata.normalize("NFC", text)
+    try:
+        text = composed(text)
+    except ValueError:
+        raise BadField(_("Too many accents stand on one letter. Please write the text anew.")) from None
     if not text.isprintable():
         text = "".join(letter for letter in text if letter in JOINERS or unicodedata.category(letter) != "Cf")
         if any(unicodedata.category(letter) in ("Cc", "Cs") and letter != "\t" for letter in text):

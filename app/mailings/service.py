@@ -22,6 +22,7 @@ from app.mailings.models import Audience, Mailing, MailingStatus, Period, mailin
 from app.mailings.status import settle
 from app.messages import queries as messages
 from app.messages.models import Message
+from app.messages.service import copy
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ def hold_runs_of(owner: User) -> None:
     # Locked, so that a dispatcher either has begun its runs, which are held below, or sees the owner as they are now.
     mine = select(Mailing.id).where(Mailing.owner_id == owner.id)
     db.session.scalars(mine.order_by(Mailing.id).with_for_update()).all()
+    db.session.refresh(owner)  # blocked or unblocked by somebody else meanwhile?
     if owner.is_stopped:
         delivery.hold(mine, held=True)
     else:
@@ -202,7 +204,7 @@ def _fill(mailing: Mailing, draft: Draft) -> None:
     if draft.end_at is not None and draft.end_at <= draft.start_at:
         raise RuleBroken(_("The end must come after the start."))
     mailing.name = draft.name
-    mailing.message = _usable_message(mailing.owner, draft.message_id)
+    mailing.message = _own_message(mailing.owner, draft.message_id)
     mailing.audience = draft.audience
     mailing.segment = _own_segment(mailing.owner_id, draft) if draft.audience is Audience.SEGMENT else None
     mailing.chosen_clients = _own_clients(mailing.owner_id, draft) if draft.audience is Audience.CHOSEN else []
@@ -237,11 +239,15 @@ def _window(mailing: Mailing) -> tuple[datetime, datetime | None, Period, str]:
     return mailing.start_at, mailing.end_at, mailing.period, mailing.timezone
 
 
-def _usable_message(owner: User, message_id: int) -> Message:
+def _own_message(owner: User, message_id: int) -> Message:
+    """The message; of somebody else's from the common library a copy: what its author does to it later is not ours."""
     message = db.session.scalar(messages.usable_by(owner).where(Message.id == message_id))
     if message is None:
         raise NotFound(_("There is no such message."))
-    return message
+    if message.owner_id == owner.id:
+        return message
+    same = (Message.subject == message.subject, Message.html == message.html, Message.text == message.text)
+    return db.session.scalar(messages.owned_by(owner).where(*same).limit(1)) or copy(message, owner)
 
 
 def _own_segment(owner_id: int, draft: Draft) -> Segment:

@@ -16,12 +16,12 @@ def block(user: User, by: User, reason: str) -> Letter:
     return letter
 
 
-def unblock(user: User) -> Letter:
+def unblock(user: User, by: User) -> Letter:
     """The account is open again, and its mailings go on as after a pause.
 
     Raises:
-        RuleBroken: when it is not blocked.
+        RuleBroken, NotAllowed: as `auth.service.unblock`.
     """
-    letter = auth.unblock(user)
+    letter = auth.unblock(user, by)
     mailings.hold_runs_of(user)
     return letter

@@ -23,6 +23,7 @@ from lxml import html as lxml_html
 
 from app.errors import RuleBroken
 from app.messages.models import Message
+from app.texts import composed
 
 LONGEST_SUBJECT = 200  # characters
 LARGEST_BODY = 500_000  # bytes of UTF-8, before and after cleaning
@@ -99,7 +100,7 @@ def parse_subject(text: str) -> str:
     """
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
         raise BadContent(_("A subject is one line, without control characters."))
-    subject = unicodedata.normalize("NFC", text).strip()
+    subject = _composed(text).strip()
     if not is_visible(subject):
         raise BadContent(_("Write a subject."))
     if len(subject) > LONGEST_SUBJECT:
@@ -130,7 +131,14 @@ def parse_text(text: str) -> str:
     """
     text = _plain(text).strip("\n")
     _check_size(text)
-    return unicodedata.normalize("NFC", text) if is_visible(text) else ""
+    return _composed(text) if is_visible(text) else ""
+
+
+def _composed(text: str) -> str:
+    try:
+        return composed(text)
+    except ValueError:
+        raise BadContent(_("Too many accents stand on one letter. Please write the text anew.")) from None
 
 
 def is_visible(text: str) -> bool:

@@ -81,6 +81,7 @@ def _author_of(message: Message) -> str:
 
 @blueprint.route("/new", methods=["GET", "POST"])
 @requires(Permission.OWN_THINGS)
+@web.takes_files
 def create_message() -> Response:
     form = MessageForm()
     if not form.validate_on_submit():
@@ -94,6 +95,7 @@ def create_message() -> Response:
 
 @blueprint.route(f"{ONE}/edit", methods=["GET", "POST"])
 @requires(Permission.OWN_THINGS)
+@web.takes_files
 def edit_message(message_id: int) -> Response:
     message = _editable(message_id)
     form = MessageForm(obj=message)

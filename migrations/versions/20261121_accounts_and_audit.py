@@ -98,6 +98,7 @@ def upgrade():
     with op.batch_alter_table(
         'user', recreate='always' if on_sqlite else 'never', table_kwargs={'sqlite_autoincrement': True}
     ) as batch_op:
+        batch_op.add_column(sa.Column('epoch', sa.Integer(), server_default='0', nullable=False))
         batch_op.add_column(sa.Column('phone', sa.String(length=30), server_default='', nullable=False))
         batch_op.add_column(sa.Column('country', sa.String(length=2), server_default='', nullable=False))
         batch_op.add_column(sa.Column('closed_at', sa.DateTime(timezone=True), nullable=True))
@@ -110,7 +111,7 @@ def upgrade():
     # The defaults were for the rows that were there; new rows get theirs from the models.
     for table, columns in {
         'letter': ('email',),
-        'user': ('phone', 'country', 'avatar_version', 'totp_secret', 'totp_last_step'),
+        'user': ('epoch', 'phone', 'country', 'avatar_version', 'totp_secret', 'totp_last_step'),
     }.items():
         with op.batch_alter_table(table, table_kwargs={'sqlite_autoincrement': table == 'user'}) as batch_op:
             for column in columns:
@@ -133,6 +134,7 @@ def downgrade():
         batch_op.drop_column('closed_at')
         batch_op.drop_column('country')
         batch_op.drop_column('phone')
+        batch_op.drop_column('epoch')
 
     with op.batch_alter_table('letter', schema=None) as batch_op:
         batch_op.alter_column('user_id',

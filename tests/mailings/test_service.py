@@ -100,9 +100,11 @@ def test_what_is_somebody_elses_can_not_be_used(user: User, other: User) -> None
         user = db.session.get_one(User, user.id)
 
 
-def test_a_shared_message_can_be_used(user: User, other: User) -> None:
+def test_of_a_shared_message_a_copy_is_used(user: User, other: User) -> None:
     shared = make.message(other, is_shared=True)
-    assert service.create(user, draft(user, message_id=shared.id)).message is shared
+    first, second = (service.create(user, draft(user, message_id=shared.id)).message for _time in range(2))
+    assert (first.owner_id, first.subject, first.html) == (user.id, shared.subject, shared.html)
+    assert second is first, "one copy is enough"
 
 
 def test_an_audience_is_the_owners_active_clients(user: User, other: User) -> None:
