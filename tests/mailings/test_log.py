@@ -80,6 +80,12 @@ def test_what_is_masked_is_not_found_either(sent, owner_client, search):
     assert text.count('id="attempt-') == 0
 
 
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_a_search_says_that_it_looks_among_ones_own(sent, owner_client, manager_client, headers):
+    assert "My messages: anna…" in owner_client.get("/log?of=all&q=anna", headers=headers).text
+    assert "My messages" not in manager_client.get("/log?q=anna", headers=headers).text
+
+
 @pytest.mark.parametrize("who", ["manager", "admin"])
 def test_the_staff_sees_everything(sent, request, who):
     client = request.getfixturevalue(f"{who}_client")
