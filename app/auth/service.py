@@ -431,7 +431,7 @@ def block(user: User, by: User, reason: str) -> Letter:
 
 def unblock(user: User, by: User) -> Letter:
     """Raises: RuleBroken, when it is not blocked; NotAllowed, as for `block`."""
-    if not may_block(by, user):
+    if user.role is Role.ADMIN and not by.may(Permission.ASSIGN_ROLES):
         raise NotAllowed(_("Only an administrator can unblock an administrator."))
     if not user.blocked_at:
         raise RuleBroken(_("This account is not blocked."))
