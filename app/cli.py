@@ -318,7 +318,7 @@ def send_mailing(mailing_id: int, wait: bool, timeout: float) -> None:
         raise NotFound(f"There is no mailing {mailing_id}.")
     run_id, name = mailings.start_now(mailing).id, one_line(mailing.name)
     db.session.commit()
-    queue.enqueue(jobs.prepare_run, run_id)
+    queue.enqueue(jobs.prepare_runs)
     click.echo(f"Run {run_id} of mailing {mailing_id}, “{name}”, has begun. Look at it: flask report {mailing_id}")
     if wait:
         _wait_for(run_id, mailing_id, timeout)

@@ -125,17 +125,24 @@ class Settings(BaseSettings):
     mail_use_ssl: bool = False
     mail_default_sender: Annotated[str, AfterValidator(_sender)]
     mail_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
+    mail_per_connection: Annotated[int, Field(ge=1)] = 1000
+    mail_idle_seconds: Annotated[float, Field(ge=0, le=3600)] = 20
+    mail_per_second: Annotated[int, Field(ge=0)] = 0
+    mail_per_hour: Annotated[int, Field(ge=0)] = 0
 
     inbox_port: Port = 5025
     inbox_enabled: bool = False  # follows from the others, see _fill_development
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    claim_size: Annotated[int, Field(ge=1, le=1000)] = 50
+    claim_size: Annotated[int, Field(ge=1, le=1000)] = 100
     claim_lease_seconds: Annotated[int, Field(ge=10, le=3600)] = 120
     deliver_slice_seconds: Annotated[float, Field(gt=0, le=300)] = 10
-    deliver_parallel: Annotated[int, Field(ge=1, le=100)] = 4
-    attempts_max: Annotated[int, Field(ge=1, le=100)] = 10
+    deliver_connections: Annotated[int, Field(ge=1, le=50)] = 2
+    retry_first_seconds: Annotated[int, Field(ge=1, le=86400)] = 60
+    retry_longest_seconds: Annotated[int, Field(ge=1, le=86400)] = 3600
+    retry_hours: Annotated[float, Field(ge=0, le=240)] = 24
+    attempts_max: Annotated[int, Field(ge=1, le=1000)] = 50
 
     @model_validator(mode="before")
     @classmethod
@@ -188,6 +195,11 @@ class Settings(BaseSettings):
     @property
     def is_https(self) -> bool:
         return self.base_url.startswith("https://")
+
+    @property
+    def mail_account(self) -> str:
+        """What rates and the breaker are kept for: one account at one mail server."""
+        return f"{self.mail_username or ''}@{self.mail_server}:{self.mail_port}"
 
     @property
     def hosts(self) -> list[str]:

@@ -1,12 +1,33 @@
 """What SQLite and PostgreSQL must be told to behave alike, and column types that both understand."""
 
+import json
 import sqlite3
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Connection, Engine, Enum, Index, Insert, Integer, MetaData, event, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Connection,
+    Engine,
+    Enum,
+    FromClause,
+    Index,
+    Insert,
+    Integer,
+    MetaData,
+    Text,
+    cast,
+    column,
+    event,
+    func,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, registry
 
@@ -54,6 +75,31 @@ def insert_or_ignore(table: Any, session: Any) -> Insert:
     """INSERT that leaves a row alone whose unique key is there already, on both databases."""
     build = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     return build(table).on_conflict_do_nothing()
+
+
+def json_rows(session: Any, rows: Sequence[Mapping[str, Any]], types: Mapping[str, Any]) -> FromClause:
+    """A table of these rows to update or insert from, on both databases: one parameter, however many rows there are.
+
+    types: SQLAlchemy types of the columns by name, for PostgreSQL. Values are None, numbers, texts and aware datetimes.
+    """
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    document = json.dumps(rows, default=_sqlite_moment if is_sqlite else datetime.isoformat)
+    if is_sqlite:
+        each = func.json_each(document).table_valued("value")
+        fields = [func.json_extract(each.c.value, f"$.{name}").label(name) for name in types]
+        return select(*fields).subquery("given")
+    columns = [column(name, kind) for name, kind in types.items()]
+    # PostgreSQL's json keeps every character but NUL, which no text column takes either.
+    return (
+        func.json_to_recordset(cast(literal(document, Text()), postgresql.JSON))
+        .table_valued(*columns)
+        .render_derived(name="given", with_types=True)
+    )
+
+
+def _sqlite_moment(moment: datetime) -> str:
+    """As `UtcDateTime` stores it there."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 # A page view only reads: it must not wait for SQLite's one writer. Whoever may write takes the write lock at the

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache, wraps
 from importlib import import_module
 from typing import Any, Protocol, cast
+from uuid import uuid4
 
 import structlog
 from flask import Flask, current_app, has_app_context
@@ -91,6 +92,7 @@ def enqueue_many(calls: Iterable[tuple[JobFunction, tuple[int, ...]]]) -> None:
                 queue.enqueue_call(
                     _path(function),
                     args=ids,
+                    job_id=f"{_call_name(function, ids)}-{uuid4().hex}",
                     timeout=JOB_TIMEOUT_SECONDS,
                     result_ttl=0,
                     failure_ttl=7 * 24 * 3600,
@@ -157,6 +159,15 @@ def _connection(url: str) -> Redis:
 
 def queue_depth() -> int:
     return Queue(QUEUE_NAME, connection=connection()).count
+
+
+def others_wait(function: JobFunction) -> bool:
+    """Whether a job of another kind is the next in the queue. Urgent ones always are."""
+    try:
+        first = connection().lindex(Queue(QUEUE_NAME, connection=connection()).key, 0)
+    except RedisError:
+        return False
+    return first is not None and not first.decode().startswith(f"{_call_name(function, ())}-")  # type: ignore[union-attr]
 
 
 def failed_jobs() -> Iterator[Job]:

@@ -204,7 +204,7 @@ def things_of(app: Flask, owner_id: int, *, shared: bool) -> dict[str, Any]:
         mailing = make.mailing(owner, name=SECRET, message=make.message(owner, subject=SECRET))
         run = service.start_now(mailing)
         db.session.commit()
-        jobs.prepare_run(run.id)
+        jobs.prepare_runs()
         delivery_id = db.session.scalar(select(Delivery.id).where(Delivery.run_id == run.id))
         login_id = db.session.scalar(select(Login.id).where(Login.user_id == owner_id).order_by(Login.id.desc()))
         return {

@@ -341,7 +341,7 @@ def restore(token: str) -> Response:
         db.session.rollback()  # a look at the page changes nothing
         return web.render("account/restore.html", user=user)
     db.session.commit()
-    announce_all(user)
+    announce_all()
     flash(_("Your account is open again. Please log in."), "success")
     return web.redirect_to(url_for("auth.login"))
 

@@ -1,62 +1,401 @@
-"""The loop that sends: claim a few dozen, hand them to the transport, record what came of them, and again.
+"""The loop that sends: claim some, hand them to the transport, record what came of them and claim the next, and again.
 
-It commits between these steps, so that no transaction is open while a mail server thinks.
+A courier is a thread with one connection to the mail server, one journal, and claims of its own. No transaction is open
+while a mail server thinks.
 """
 
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
+from redis import Redis
+from sqlalchemy.exc import DBAPIError
 
 from app import clock
 from app.config import Settings
-from app.delivery import queries, render, service
-from app.delivery.models import DeliveryStatus, Run, RunStatus, SkipReason, Stage
+from app.delivery import policy, queries, rates, render, service
+from app.delivery.breaker import Breaker
+from app.delivery.journal import Journal, JournalAway
+from app.delivery.models import DeliveryStatus, Run, SkipReason, Stage
 from app.delivery.render import EnvelopeMaker
 from app.delivery.service import Batch, Claimed, LostClaim, Outcome
-from app.delivery.transport import Answer, Envelope, Transport, TransportAway
+from app.delivery.transport import Answer, Envelope, NotAnyMore, Reply, Transport, TransportAway
 from app.extensions import db
 from app.queue import worker_name
 
 log = structlog.get_logger(__name__)
 
-SERVER_AWAY_DELAY = timedelta(seconds=30)
+STOP_SECONDS = 7.0  # what is in flight may take so long when this process is asked to end
+RECORD_SECONDS = 20.0  # so long a courier tries to write down outcomes in a database that is away
+PROBE_AGAIN = timedelta(seconds=5)
+
+# Set when this process is asked to end: nothing new begins.
+stopping = threading.Event()
 
 
-def deliver(
-    run_id: int, transport: Transport, settings: Settings, call_for_help: Callable[[], None]
-) -> datetime | None:
-    """Send a run's messages for one slice of time, so that no big mailing starves a small one.
+@dataclass
+class Slice:
+    """What the couriers of one job share.
 
-    call_for_help: asks for one more worker at this run; each that comes asks for the next.
-
-    Returns:
-        When to call again: now for more work, a later moment for messages or a server that wait, None for nothing
-        more to do (drained, held, or enough workers at it).
+    is_over: asked before each claim. call_for_help: asks for one more worker. on_done: told of each run that has ended,
+    outside of any transaction.
     """
-    structlog.contextvars.bind_contextvars(run=run_id)
-    run = db.session.get(Run, run_id)
-    helpers = db.session.scalars(queries.claims_of(run_id)).one()
-    if run is None or helpers >= settings.deliver_parallel:
-        db.session.rollback()
-        return None
-    envelope_for = render.compile_message(run.id, run.sender, run.subject, run.html, run.text)
-    db.session.commit()
-    ends = time.monotonic() + settings.deliver_slice_seconds
-    lease = timedelta(seconds=settings.claim_lease_seconds)
-    needs_help = True
-    while time.monotonic() < ends:
-        batch = service.claim(run_id, limit=settings.claim_size, worker=worker_name(), lease=lease)
+
+    settings: Settings
+    redis: Redis
+    is_over: Callable[[], bool]
+    call_for_help: Callable[[], None]
+    on_done: Callable[[int], None]
+    rest_until: datetime | None = None  # nobody can send before that
+    errors: list[Exception] = field(default_factory=list)
+    has_ended: bool = False
+    letters: dict[int, EnvelopeMaker] = field(default_factory=dict)
+
+    @property
+    def breaker(self) -> Breaker:
+        return Breaker(self.redis, self.settings.mail_account)
+
+    def goes_on(self) -> bool:
+        return not (self.has_ended or stopping.is_set() or self.is_over())
+
+    def envelope_for(self, run_id: int) -> EnvelopeMaker:
+        """What makes the letters of this run; compiled once."""
+        if run_id not in self.letters:
+            run = db.session.get_one(Run, run_id)
+            self.letters[run_id] = render.compile_message(render.frozen(run, self.settings))
+            db.session.commit()
+        return self.letters[run_id]
+
+
+def deliver(couriers: Sequence["Courier"], work: Slice, context: Callable[[], AbstractContextManager[object]]) -> None:
+    """Have these couriers send what is due, for one slice of time. The second comes when the first has enough to do.
+
+    context: gives each courier's thread what the database session needs.
+    """
+    crew = _Crew(couriers, work, context)
+    crew.call_next()
+    try:
+        crew.wait()
+    except BaseException:  # the job's time is over, or the process has to end at once
+        crew.interrupt()
+        raise
+    if work.errors:
+        raise work.errors[0]
+
+
+def when_to_go_on(work: Slice) -> datetime | None:
+    """When somebody has to deliver again: now, a later moment, or None for nothing to do. Ends what is over."""
+    for run_id in db.session.scalars(queries.overdue_runs(clock.now())).all():
+        service.skip_pending(run_id, SkipReason.ENDED)
         db.session.commit()
-        if batch is None:
-            break
-        if needs_help and len(batch.deliveries) == settings.claim_size:
-            call_for_help()
-            needs_help = False
-        if not _send(batch, envelope_for, transport, settings):
-            break
-    return _when_to_go_on(run_id)
+        work.on_done(run_id)
+    now = clock.now()
+    has_work = db.session.execute(queries.next_run(now)).first() is not None
+    going_on, ending = db.session.execute(queries.next_moments(now)).one()
+    db.session.commit()
+    if has_work:
+        return max(work.rest_until or now, now)
+    moments = [moment for moment in (going_on, ending) if moment is not None]
+    return max(min(moments), now) if moments else None
+
+
+class _Crew:
+    """The couriers' threads."""
+
+    def __init__(
+        self, couriers: Sequence["Courier"], work: Slice, context: Callable[[], AbstractContextManager[object]]
+    ) -> None:
+        self._idle = list(couriers)
+        self._work = work
+        self._context = context
+        self._threads: list[threading.Thread] = []
+        self._busy: list[Courier] = []
+        self._lock = threading.Lock()
+
+    def call_next(self) -> None:
+        with self._lock:
+            courier = self._idle.pop(0) if self._idle else None
+            if courier is not None:
+                # A daemon: a process that has to end does not wait for a server that does not answer.
+                thread = threading.Thread(target=self._run, args=(courier,), daemon=True)
+                self._busy.append(courier)
+                self._threads.append(thread)
+                thread.start()
+        if courier is None:
+            self._work.call_for_help()
+
+    def _run(self, courier: "Courier") -> None:
+        try:
+            with self._context():
+                courier.work(self._work, self.call_next)
+        except Exception as error:
+            log.exception("courier.failed")
+            self._work.errors.append(error)
+
+    def wait(self) -> None:
+        asked_to_stop: float | None = None
+        for thread in self._threads:  # grows while it is walked
+            while thread.is_alive():
+                thread.join(0.2)
+                if stopping.is_set():
+                    asked_to_stop = asked_to_stop or time.monotonic()
+                    if time.monotonic() - asked_to_stop > STOP_SECONDS:
+                        self.interrupt()
+                        return
+
+    def interrupt(self) -> None:
+        """Let nobody wait for an answer any longer, and give them the time to write down what they know."""
+        stopping.set()
+        for courier in self._busy:
+            courier.interrupt()
+        ends = time.monotonic() + 2
+        for thread in self._threads:
+            thread.join(max(ends - time.monotonic(), 0))
+
+
+@dataclass
+class _Done:
+    """A claim whose messages have left, and what came of each."""
+
+    batch: Batch
+    journal: str
+    outcomes: dict[int, Outcome]
+    is_well: bool  # the mail server has answered as one that works
+
+
+class Courier:
+    """One connection to the mail server, with its journal. Kept from job to job."""
+
+    def __init__(self, transport: Transport, journal: Journal) -> None:
+        self._transport = transport
+        self._journal = journal
+        self._strain = 0
+
+    def interrupt(self) -> None:
+        self._transport.interrupt()
+
+    def close(self) -> None:
+        self._transport.close()
+        self._journal.close()
+
+    def work(self, work: Slice, call_next: Callable[[], None]) -> None:
+        """Send until the slice is over or nothing is left. call_next: asks for one more courier, once."""
+        structlog.contextvars.bind_contextvars(worker=worker_name())
+        self._work = work
+        self._may_probe = False
+        empty: list[int] = []  # runs that turned out to have nothing for us
+        done: _Done | None = None
+        called = False
+        while True:
+            batch = self._record_and_claim(done, empty)
+            done = None
+            if batch is None:
+                return
+            if not batch.deliveries:
+                self._journal.recorded(self._journal_name)
+                empty.append(batch.run_id)
+                continue
+            empty.clear()
+            if not called and len(batch.deliveries) >= work.settings.claim_size:
+                called = True
+                call_next()
+            done = self._send(batch)
+
+    # ── Between two claims ──
+
+    def _record_and_claim(self, done: _Done | None, empty: list[int]) -> Batch | None:
+        """Both in one transaction: it is one flush to the disk a claim."""
+        try:
+            is_run_done = done is not None and self._record(done)
+            batch = self._claim(empty)
+            db.session.commit()
+        except LostClaim:
+            db.session.rollback()
+            assert done is not None
+            self._record_late(done)
+            return self._record_and_claim(None, empty)
+        except DBAPIError:
+            db.session.rollback()
+            if done is not None:
+                self._record_patiently(done)
+            raise
+        except BaseException:
+            db.session.rollback()
+            raise
+        if done is not None:
+            self._journal.recorded(done.journal)
+            if is_run_done:
+                self._work.on_done(done.batch.run_id)
+        return batch
+
+    def _record(self, done: _Done) -> bool:
+        is_run_done = service.record(done.batch, list(done.outcomes.values()))
+        if done.batch.fault and done.is_well:
+            service.server_is_back()
+        return is_run_done
+
+    def _record_late(self, done: _Done) -> None:
+        """The sweep took us for dead and has settled our claim. What we know better, it takes from us."""
+        corrected = service.correct_unknown(done.batch.run_id, list(done.outcomes.values()))
+        db.session.commit()
+        log.error("claim.lost", claim=done.batch.claim_id, size=len(done.outcomes), corrected=corrected)
+
+    def _record_patiently(self, done: _Done) -> None:
+        """The database is away. If it stays away, the journal has all of it, and the sweep reads it there."""
+        ends = time.monotonic() + (RECORD_SECONDS if not stopping.is_set() else STOP_SECONDS / 2)
+        while time.monotonic() < ends:
+            time.sleep(0.5)
+            try:
+                is_run_done = self._record(done)
+                db.session.commit()
+            except LostClaim:  # or the first try did reach it, before the connection broke
+                db.session.rollback()
+                return
+            except DBAPIError:
+                db.session.rollback()
+                continue
+            self._journal.recorded(done.journal)
+            if is_run_done:
+                self._work.on_done(done.batch.run_id)
+            return
+        log.error("record.failed", claim=done.batch.claim_id, help="the sweep will read its journal")
+
+    def _claim(self, empty: list[int]) -> Batch | None:
+        work = self._work
+        if not self._breaker_lets_through() or not work.goes_on():
+            return None
+        try:
+            return service.claim(
+                grant=self._grant,
+                worker=worker_name(),
+                lease=timedelta(seconds=work.settings.claim_lease_seconds),
+                open_journal=self._open_journal,
+                but=empty,
+            )
+        except JournalAway as error:
+            log.warning("journal.away", error=str(error), help="nothing is sent without a journal")
+            return None
+
+    def _open_journal(self) -> str:
+        self._journal_name = self._journal.open()
+        return self._journal_name
+
+    def _breaker_lets_through(self) -> bool:
+        self._may_probe = False
+        state = self._work.breaker.state()
+        if state is None:
+            return True
+        now = clock.now()
+        if state.until <= now and self._work.breaker.may_probe():
+            self._may_probe = True
+            return True
+        until = max(state.until, now + PROBE_AGAIN)
+        service.wait_for_server(state.fault, until)
+        self._work.rest_until = until
+        return False
+
+    def _grant(self, waiting: int) -> int:
+        wanted = 1 if self._may_probe else min(waiting, self._work.settings.claim_size)
+        granted, again_at = rates.allowance(self._work.settings, wanted)
+        if again_at is not None:
+            self._work.rest_until = again_at
+        return granted
+
+    # ── Sending one claim ──
+
+    def _send(self, batch: Batch) -> _Done:
+        """Send one claim; gives an outcome for each of its deliveries, whatever happens."""
+        self._in_flight: dict[int, Claimed] = {}
+        self._begun: set[int] = set()
+        self._halted = False
+        outcomes: dict[int, Outcome] = {}
+        is_well = False
+        try:
+            for answer in self._transport.send(self._envelopes(batch, outcomes), self._begin):
+                claimed = self._in_flight.pop(answer.delivery_id)
+                outcomes[answer.delivery_id] = self._judge(claimed, answer)
+                self._journal.note(answer)
+                is_well = self._strain == 0
+        except TransportAway as error:
+            self._open_breaker(str(error))
+        except JournalAway as error:
+            log.warning("journal.away", error=str(error), help="nothing is sent without a journal")
+            self._work.has_ended = True
+        except NotAnyMore:
+            log.warning("claim.ended", claim=batch.claim_id)
+        except Exception as error:
+            # A fault of our own. What had begun to leave may have arrived: nobody must send it again.
+            log.exception("sending.failed", claim=batch.claim_id)
+            self._work.errors.append(error)
+            self._work.has_ended = True
+            self._transport.close()
+        for delivery_id in self._begun & self._in_flight.keys():
+            lost = Answer(delivery_id, Stage.BODY, Reply.NONE, None, "Golub failed while it sent this message.")
+            outcomes[delivery_id] = self._judge(self._in_flight[delivery_id], lost)
+        for claimed in batch.deliveries:
+            if claimed.delivery_id not in outcomes:
+                outcomes[claimed.delivery_id] = service.untried(claimed)
+        self._journal.flush()
+        if is_well and self._may_probe:
+            self._work.breaker.close()
+        return _Done(batch, self._journal_name, outcomes, is_well)
+
+    def _begin(self, delivery_id: int) -> None:
+        if self._halted:
+            raise NotAnyMore
+        self._journal.begin(delivery_id)
+        self._begun.add(delivery_id)
+
+    def _envelopes(self, batch: Batch, outcomes: dict[int, Outcome]) -> Iterator[Envelope]:
+        envelope_for = self._work.envelope_for(batch.run_id)
+        lease = _Lease(batch, self._work.settings)
+        for claimed in batch.deliveries:
+            if claimed.skip_reason:
+                continue
+            if stopping.is_set() or self._halted or not lease.holds():
+                return
+            try:
+                envelope = envelope_for(claimed.recipient)
+            except Exception as error:
+                # One letter that can't be written must not stop the others for ever.
+                log.exception("render.failed", delivery=claimed.delivery_id)
+                refusal = Answer(
+                    claimed.delivery_id, Stage.CONNECT, Reply.REFUSED, None, f"The letter could not be written: {error}"
+                )
+                outcomes[claimed.delivery_id] = self._judge(claimed, refusal)
+                continue
+            self._in_flight[claimed.delivery_id] = claimed
+            yield envelope
+
+    def _judge(self, claimed: Claimed, answer: Answer) -> Outcome:
+        outcome = service.outcome_of(claimed, answer, self._work.settings)
+        if answer.kind is Reply.OUR_FAULT:
+            db.session.commit()  # it has looked into the ledger
+        strain = policy.verdict_on(answer).strain
+        self._strain = self._strain + strain if strain else 0
+        if self._strain >= policy.OPENS_THE_BREAKER or (strain and self._may_probe):
+            self._open_breaker(f"{answer.code or ''} {answer.reply}".strip())
+        if outcome.status is not DeliveryStatus.SENT:
+            log.warning(
+                "attempt.failed",
+                delivery=answer.delivery_id,
+                outcome=outcome.status.value,
+                stage=answer.stage.value,
+                code=answer.code,
+                reply=answer.reply,
+            )
+        return outcome
+
+    def _open_breaker(self, fault: str) -> None:
+        opened = self._work.breaker.open(fault)
+        log.warning("server.away", fault=fault, until=opened.until.isoformat())
+        self._strain = 0
+        self._halted = True
+        self._work.rest_until = opened.until
 
 
 class _Lease:
@@ -65,105 +404,13 @@ class _Lease:
     def __init__(self, batch: Batch, settings: Settings) -> None:
         self._batch = batch
         self._length = timedelta(seconds=settings.claim_lease_seconds)
-        self._renew_at = clock.now() + self._length / 2
-        self.lost = False
+        self._renew_at = time.monotonic() + settings.claim_lease_seconds / 2
 
     def holds(self) -> bool:
-        if clock.now() >= self._renew_at:
-            self.lost = not service.renew(self._batch, self._length)
-            db.session.commit()
-            self._renew_at = clock.now() + self._length / 2
-        return not self.lost
-
-
-def _send(batch: Batch, envelope_for: EnvelopeMaker, transport: Transport, settings: Settings) -> bool:
-    """Send one claim and record it. False: go no further in this slice."""
-    outcomes: dict[int, Outcome] = {}
-    in_flight: dict[int, Claimed] = {}
-    envelopes = _envelopes(batch, envelope_for, _Lease(batch, settings), in_flight)
-    away: TransportAway | None = None
-    try:
-        for answer in transport.send(envelopes):
-            outcomes[answer.delivery_id] = _judge(in_flight.pop(answer.delivery_id), answer, settings)
-    except TransportAway as error:
-        away = error
-    except Exception as error:
-        # A fault of our own. What was handed over without an answer may have left: nobody must send it again.
-        for claimed in in_flight.values():
-            lost = Answer(claimed.delivery_id, Stage.BODY, None, f"Golub failed while sending: {error!r}")
-            outcomes[claimed.delivery_id] = _judge(claimed, lost, settings)
-        _record(batch, outcomes, away)
-        raise
-    return _record(batch, outcomes, away)
-
-
-def _envelopes(
-    batch: Batch, envelope_for: EnvelopeMaker, lease: _Lease, in_flight: dict[int, Claimed]
-) -> Iterator[Envelope]:
-    for claimed in batch.deliveries:
-        if claimed.skip_reason:
-            continue
-        if not lease.holds():
-            return
-        envelope = envelope_for(claimed.delivery_id, claimed.email)
-        in_flight[claimed.delivery_id] = claimed
-        yield envelope
-
-
-def _judge(claimed: Claimed, answer: Answer, settings: Settings) -> Outcome:
-    outcome = service.outcome_of(claimed, answer, settings.attempts_max)
-    if outcome.status is not DeliveryStatus.SENT:
-        log.warning(
-            "attempt.failed",
-            delivery=claimed.delivery_id,
-            outcome=outcome.status.value,
-            stage=answer.stage.value,
-            code=answer.code,
-            reply=answer.reply,
-        )
-    return outcome
-
-
-def _untried(claimed: Claimed) -> Outcome:
-    """What was never handed over waits as it did before, or is skipped for good."""
-    status = DeliveryStatus.SKIPPED if claimed.skip_reason else DeliveryStatus.PENDING
-    return Outcome(claimed.delivery_id, status, attempts=claimed.attempts, skip_reason=claimed.skip_reason)
-
-
-def _record(batch: Batch, outcomes: dict[int, Outcome], away: TransportAway | None) -> bool:
-    """Write down the whole claim. False: go no further in this slice."""
-    for claimed in batch.deliveries:
-        outcomes.setdefault(claimed.delivery_id, _untried(claimed))
-    try:
-        service.record(batch, list(outcomes.values()))
-    except LostClaim:
-        db.session.rollback()
-        log.error("claim.lost", claim=batch.claim_id, size=len(outcomes))
-        return False
-    if away is None:
-        service.server_is_back(batch.run_id)
-    else:
-        log.warning("server.away", fault=str(away))
-        service.wait_for_server(batch.run_id, str(away), clock.now() + SERVER_AWAY_DELAY)
-    db.session.commit()
-    return away is None
-
-
-def _when_to_go_on(run_id: int) -> datetime | None:
-    """Look at what is left of the run, and end it when its last moment is over."""
-    run = db.session.get(Run, run_id, populate_existing=True)
-    now = clock.now()
-    try:
-        if run is None or run.status is not RunStatus.SENDING or not run.pending:
-            return None
-        if run.last_moment is not None and run.last_moment <= now:
-            service.skip_pending(run_id, SkipReason.ENDED)
-            return None
-        if run.held_at is not None:
-            log.info("run.paused", pending=run.pending)
-            return None
-        moments = [run.resume_at, db.session.scalar(queries.next_try(run_id))]
-        later = max((moment for moment in moments if moment is not None), default=now)
-        return min(later, run.last_moment) if run.last_moment else later
-    finally:
+        """False when the sweep has settled the claim: what is left of it is not ours."""
+        if time.monotonic() < self._renew_at:
+            return True
+        is_ours = service.renew(self._batch, self._length)
         db.session.commit()
+        self._renew_at = time.monotonic() + self._length.total_seconds() / 2
+        return is_ours

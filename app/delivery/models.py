@@ -63,13 +63,16 @@ class Run(Base):
     last_moment: Mapped[datetime | None] = mapped_column()  # what is pending then is skipped
     status: Mapped[RunStatus] = mapped_column(enum_type(RunStatus), default=RunStatus.PREPARING)
     held_at: Mapped[datetime | None] = mapped_column()
-    resume_at: Mapped[datetime | None] = mapped_column()  # the mail server is away: not before this
-    fault: Mapped[str] = mapped_column(Text, default="")  # what it said, or how it failed to
+    resume_at: Mapped[datetime | None] = mapped_column()  # all that waits in it waits until then, at least
+    fault: Mapped[str] = mapped_column(Text, default="")  # set: it waits for the mail server, which said this
+    last_claim: Mapped[int | None] = mapped_column(BigId)  # the run whose last claim is oldest is served next
 
     subject: Mapped[str] = mapped_column(Text)
     html: Mapped[str] = mapped_column(Text)
     text: Mapped[str] = mapped_column(Text)
     sender: Mapped[str] = mapped_column(String(320))
+    reply_to: Mapped[str] = mapped_column(String(320), default="", server_default="")
+    language: Mapped[str] = mapped_column(String(10), default="en", server_default="en")  # of what we add ourselves
 
     planned: Mapped[int] = mapped_column(default=0)
     pending: Mapped[int] = mapped_column(default=0)
@@ -103,6 +106,7 @@ class Claim(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), index=True)
     worker: Mapped[str] = mapped_column(String(100))
+    journal: Mapped[str] = mapped_column(String(100), default="", server_default="")  # see app.delivery.journal
     size: Mapped[int] = mapped_column(SmallInteger, default=0)
     leased_until: Mapped[datetime] = mapped_column(index=True)
 

@@ -1,13 +1,17 @@
 """From a run's frozen message to the bytes of one recipient's letter."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
+from typing import Any
 
 import css_inline
 
 from app import clock
+from app.config import Settings
+from app.delivery.models import Run
 from app.delivery.transport import Envelope
 from app.mail import envelope_address
 
@@ -21,31 +25,56 @@ def inline_css(html: str) -> str:
     return page if page.lower().startswith("<!doctype") else f"<!doctype html>\n{page}"
 
 
-EnvelopeMaker = Callable[[int, str], Envelope]
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Whom one letter goes to."""
+
+    delivery_id: int
+    client_id: int | None
+    email: str
+    first_name: str
+    last_name: str
+    patronymic: str
+    birth_year: int | None
+    attributes: dict[str, Any]
 
 
-def compile_message(run_id: int, sender: str, subject: str, html: str, text: str) -> EnvelopeMaker:
-    """Do once what is the same for all recipients, and return what makes one delivery's envelope.
+@dataclass(frozen=True)
+class FrozenMessage:
+    run_id: int
+    mailing_id: int
+    sender: str
+    reply_to: str
+    subject: str
+    html: str
+    text: str
 
-    The function returned takes a delivery's id and its recipient's address. The Message-ID is the same at each try,
-    so that a recipient's own server can tell a repetition.
-    """
+
+EnvelopeMaker = Callable[[Recipient], Envelope]
+
+
+def frozen(run: Run, settings: Settings) -> FrozenMessage:
+    return FrozenMessage(run.id, run.mailing_id, run.sender, run.reply_to, run.subject, run.html, run.text)
+
+
+def compile_message(frozen: FrozenMessage) -> EnvelopeMaker:
+    """Do once what is the same for all recipients, and return what makes one delivery's envelope."""
     message = EmailMessage(policy=SMTP)
-    message["Subject"] = subject
-    message["From"] = sender
-    message.set_content(text)
-    message.add_alternative(html, subtype="html")
+    message["Subject"] = frozen.subject
+    message["From"] = frozen.sender
+    message.set_content(frozen.text)
+    message.add_alternative(frozen.html, subtype="html")
     common = bytes(message)
-    address = parseaddr(sender)[1]
+    address = parseaddr(frozen.sender)[1]
     domain = address.rpartition("@")[2]
 
-    def envelope(delivery_id: int, recipient: str) -> Envelope:
-        to = envelope_address(recipient)
+    def envelope(recipient: Recipient) -> Envelope:
+        to = envelope_address(recipient.email)
         headers = (
             f"To: {to}\r\n"
             f"Date: {format_datetime(clock.now())}\r\n"
-            f"Message-ID: <delivery-{delivery_id}.run-{run_id}@{domain}>\r\n"
+            f"Message-ID: <delivery-{recipient.delivery_id}.run-{frozen.run_id}@{domain}>\r\n"
         )
-        return Envelope(delivery_id, address, to, headers.encode() + common)
+        return Envelope(recipient.delivery_id, address, to, headers.encode() + common)
 
     return envelope

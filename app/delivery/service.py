@@ -1,17 +1,34 @@
 """What changes the ledger. Rows and the run's counters always change together, so the sum holds at every commit."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, delete, insert, literal, select, update
+from redis import Redis
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Row,
+    Select,
+    SmallInteger,
+    Text,
+    delete,
+    insert,
+    literal,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app import clock
 from app.clients.models import Client, ClientStatus
-from app.delivery import policy, queries
+from app.config import Settings
+from app.database import json_rows
+from app.delivery import journal, policy, queries
 from app.delivery.models import (
     FINAL,
     Attempt,
@@ -23,10 +40,12 @@ from app.delivery.models import (
     SkipReason,
     Stage,
 )
-from app.delivery.transport import Answer
+from app.delivery.render import Recipient
+from app.delivery.transport import Answer, Reply
 from app.extensions import db
 
 WORKER_DIED = "The worker that held this message died before it wrote down what became of it."
+THEIR_FAULT_AFTER = 3  # tries: what says «your fault» to one recipient only means the recipient
 COUNTERS: dict[DeliveryStatus, InstrumentedAttribute[int]] = {
     status: getattr(Run, status.value) for status in DeliveryStatus
 }
@@ -36,14 +55,17 @@ class LostClaim(Exception):
     """The lease ended and the sweep has settled these deliveries already."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Claimed:
     """One delivery in this worker's hands."""
 
-    delivery_id: int
-    email: str
+    recipient: Recipient
     attempts: int
     skip_reason: SkipReason | None  # set: it must not be sent any more
+
+    @property
+    def delivery_id(self) -> int:
+        return self.recipient.delivery_id
 
 
 @dataclass(frozen=True)
@@ -53,9 +75,10 @@ class Batch:
     claim_id: int
     run_id: int
     deliveries: Sequence[Claimed]
+    fault: str = ""  # what the mail server last said to the run, which waited for it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What becomes of one claimed delivery. Without an answer nothing was tried."""
 
@@ -65,10 +88,11 @@ class Outcome:
     attempts: int = 0
     not_before: datetime | None = None
     skip_reason: SkipReason | None = None
+    suppresses: bool = False
 
 
-def plan(run: Run, audience: Select[Client]) -> None:
-    """Freeze the run's audience: one row per client, in one statement, whatever their number."""
+def plan(run: Run, audience: Select[Client]) -> int:
+    """Freeze the run's audience: one row per client, in one statement, whatever their number; returns that."""
     rows = audience.with_only_columns(literal(run.id), Client.id, Client.email).order_by(None)
     planned = _rowcount(insert(Delivery).from_select(["run_id", "client_id", "email"], rows))
     db.session.execute(
@@ -77,15 +101,32 @@ def plan(run: Run, audience: Select[Client]) -> None:
         .values(planned=planned, pending=planned, status=RunStatus.SENDING, started_at=clock.now())
     )
     finish_if_done(run.id)
+    return planned
 
 
-def claim(run_id: int, *, limit: int, worker: str, lease: timedelta) -> Batch | None:
-    """Take up to `limit` due deliveries of a run, or None when there are none or the run may not send now.
+def claim(
+    *,
+    grant: Callable[[int], int],
+    worker: str,
+    lease: timedelta,
+    open_journal: Callable[[], str],
+    but: Sequence[int] = (),
+) -> Batch | None:
+    """Take some due deliveries of the run that was served longest ago; None when there is nothing to take now.
 
-    Whether it may is asked in the statement that takes them: a pause holds from the next claim on.
+    Whether a run may send is asked in the statement that takes: a pause holds from the next claim on.
+    grant: given how many wait in that run, says how many may be taken. open_journal: called right before something is
+    taken. but: runs that are not to be looked at.
     """
     now = clock.now()
-    holder = Claim(run_id=run_id, worker=worker, leased_until=now + lease)
+    found = db.session.execute(queries.next_run(now).where(Run.id.not_in(but))).one_or_none()
+    if found is None:
+        return None
+    run_id, pending, fault = found
+    limit = grant(pending)
+    if not limit:
+        return None
+    holder = Claim(run_id=run_id, worker=worker, leased_until=now + lease, journal=open_journal())
     db.session.add(holder)
     db.session.flush()
     # A CTE, because PostgreSQL may run a subquery with LIMIT … SKIP LOCKED more than once.
@@ -98,7 +139,6 @@ def claim(run_id: int, *, limit: int, worker: str, lease: timedelta) -> Batch | 
         .with_for_update(of=Delivery, skip_locked=True)
         .cte("picked")
     )
-    # RETURNING, because SQLite counts no rows of a statement that begins with WITH.
     taking = (
         update(Delivery)
         .where(Delivery.id.in_(select(picked.c.id)))
@@ -107,28 +147,32 @@ def claim(run_id: int, *, limit: int, worker: str, lease: timedelta) -> Batch | 
         .execution_options(synchronize_session=False)
     )
     taken = len(db.session.scalars(taking).all())
+    holder.size = taken
     if not taken:
         db.session.delete(holder)
-        return None
-    holder.size = taken
-    _count(run_id, {DeliveryStatus.PENDING: -taken, DeliveryStatus.SENDING: taken})
-    rows = db.session.execute(
-        select(Delivery.id, Delivery.email, Delivery.attempts, Client.id, Client.status)
-        .outerjoin(Client, Client.id == Delivery.client_id)
-        .where(Delivery.claim_id == holder.id)
-        .order_by(Delivery.id)
-    )
-    return Batch(holder.id, run_id, [_claimed(row) for row in rows])
+        _rest_until_due(run_id, now)
+        return Batch(holder.id, run_id, [])
+    rows = db.session.execute(queries.claimed(holder.id)).all()
+    _count(run_id, {DeliveryStatus.PENDING: -taken, DeliveryStatus.SENDING: taken}, last_claim=holder.id)
+    return Batch(holder.id, run_id, [_claimed(row) for row in rows], fault)
 
 
-def _claimed(row: Row[int, str, int, int | None, ClientStatus | None]) -> Claimed:
-    delivery_id, email, attempts, client_id, client_status = row
+def _claimed(row: Row[Any]) -> Claimed:
+    recipient = Recipient(*row[:-2])
+    attempts, client_status = row[-2:]
     reason = None
-    if client_id is None:
+    if recipient.client_id is None:
         reason = SkipReason.DELETED
     elif client_status is not ClientStatus.ACTIVE:
         reason = SkipReason.SUPPRESSED
-    return Claimed(delivery_id, email, attempts, reason)
+    return Claimed(recipient, attempts, reason)
+
+
+def _rest_until_due(run_id: int, now: datetime) -> None:
+    """Nothing of the run is due now: look at it again when the first of its messages is."""
+    due_at = db.session.scalar(queries.next_try(run_id))
+    if due_at is not None and due_at > now:
+        _let_rest(Run.id == run_id, due_at, "")
 
 
 def renew(batch: Batch, lease: timedelta) -> bool:
@@ -137,80 +181,149 @@ def renew(batch: Batch, lease: timedelta) -> bool:
     return _rowcount(update(Claim).where(Claim.id == batch.claim_id).values(leased_until=until)) == 1
 
 
-def outcome_of(claimed: Claimed, answer: Answer, attempts_max: int) -> Outcome:
+def outcome_of(claimed: Claimed, answer: Answer, settings: Settings) -> Outcome:
     """What the server's answer makes of this delivery."""
-    attempts = claimed.attempts + policy.is_charged(answer)
-    status = policy.outcome_of(answer, attempts_max - attempts)
-    later = clock.now() + policy.retry_delay(attempts) if status is DeliveryStatus.PENDING else None
-    return Outcome(claimed.delivery_id, status, answer, attempts, later)
+    verdict = policy.verdict_on(answer)
+    attempts = claimed.attempts + verdict.is_charged
+    status, not_before = verdict.outcome, None
+    if status is DeliveryStatus.PENDING:
+        is_last = verdict.is_charged and policy.is_last(attempts, settings)
+        if is_last or (answer.kind is Reply.OUR_FAULT and _is_theirs_after_all(claimed.delivery_id)):
+            status = DeliveryStatus.FAILED
+        else:
+            delay = policy.with_jitter(policy.retry_delay(attempts, settings))
+            not_before = clock.now() + max(delay, answer.retry_after or delay)
+    return Outcome(claimed.delivery_id, status, answer, attempts, not_before, suppresses=verdict.suppresses)
 
 
-def record(batch: Batch, outcomes: Sequence[Outcome]) -> None:
+def _is_theirs_after_all(delivery_id: int) -> bool:
+    """Whether a server blames us at this recipient again and again, and takes letters to others meanwhile."""
+    faults = db.session.scalars(queries.faults_of(delivery_id).limit(THEIR_FAULT_AFTER)).all()
+    if len(faults) + 1 < THEIR_FAULT_AFTER:
+        return False
+    return db.session.scalar(queries.sent_after(faults[0])) is not None
+
+
+def record(batch: Batch, outcomes: Sequence[Outcome]) -> bool:
     """Write down what became of a whole claim, and give the claim back. One outcome for each of its deliveries.
+
+    Returns whether the run is done with that.
 
     Raises:
         LostClaim: nothing was written.
     """
     if not _give_back(batch.claim_id):
         raise LostClaim
-    now = clock.now()
-    db.session.connection().execute(
-        update(Delivery)
-        .where(Delivery.id == bindparam("row_id"))
-        .values(
-            status=bindparam("new_status"),
-            attempts=bindparam("new_attempts"),
-            not_before=bindparam("new_not_before"),
-            skip_reason=bindparam("new_skip_reason"),
-            finished_at=bindparam("new_finished_at"),
-            claim_id=None,
-        ),
-        [
-            {
-                "row_id": outcome.delivery_id,
-                "new_status": outcome.status,
-                "new_attempts": outcome.attempts,
-                "new_not_before": outcome.not_before,
-                "new_skip_reason": outcome.skip_reason,
-                "new_finished_at": now if outcome.status in FINAL else None,
-            }
-            for outcome in outcomes
-        ],
-    )
-    _write_attempts(batch.run_id, outcomes)
+    _write_outcomes(batch.run_id, outcomes)
     changes = Counter(outcome.status for outcome in outcomes)
     changes[DeliveryStatus.SENDING] -= len(outcomes)
     _count(batch.run_id, changes)
-    finish_if_done(batch.run_id)
+    return finish_if_done(batch.run_id)
 
 
-def _write_attempts(run_id: int, outcomes: Iterable[Outcome]) -> None:
-    rows = [
+def _write_outcomes(run_id: int, outcomes: Sequence[Outcome]) -> None:
+    now = clock.now()
+    tried = [outcome for outcome in outcomes if outcome.answer is not None]
+    if tried:
+        db.session.execute(_insert_attempts(run_id, tried))
+    given = json_rows(
+        db.session,
+        [
+            {
+                "id": outcome.delivery_id,
+                "status": outcome.status,
+                "attempts": outcome.attempts,
+                "not_before": outcome.not_before,
+                "skip_reason": outcome.skip_reason,
+                "finished_at": now if outcome.status in FINAL else None,
+            }
+            for outcome in outcomes
+        ],
         {
-            "delivery_id": outcome.delivery_id,
-            "run_id": run_id,
-            "at": outcome.answer.at,
-            "stage": outcome.answer.stage,
-            "outcome": outcome.status,
-            "code": outcome.answer.code,
-            "enhanced_code": outcome.answer.enhanced_code,
-            # PostgreSQL stores no NUL, and a broken server may send some.
-            "reply": outcome.answer.reply.replace("\0", "�"),
-        }
-        for outcome in outcomes
-        if outcome.answer is not None
-    ]
-    if rows:
-        db.session.execute(insert(Attempt), rows)
+            "id": BigInteger(),
+            "status": Text(),
+            "attempts": SmallInteger(),
+            "not_before": DateTime(timezone=True),
+            "skip_reason": Text(),
+            "finished_at": DateTime(timezone=True),
+        },
+    )
+    columns = ("status", "attempts", "not_before", "skip_reason", "finished_at")
+    db.session.execute(
+        update(Delivery)
+        .where(Delivery.id == given.c.id)
+        .values(claim_id=None, **{name: type_coerce(given.c[name], getattr(Delivery, name).type) for name in columns}),
+        execution_options={"synchronize_session": False},
+    )
+    if suppressed := [outcome.delivery_id for outcome in outcomes if outcome.suppresses]:
+        bounced = select(Delivery.client_id).where(Delivery.id.in_(suppressed))
+        _rowcount(
+            update(Client)
+            .where(Client.id.in_(bounced), Client.status == ClientStatus.ACTIVE)
+            .values(status=ClientStatus.BOUNCED)
+        )
 
 
-def wait_for_server(run_id: int, fault: str, until: datetime) -> None:
-    """Let the run rest until then, and have its page say why."""
-    db.session.execute(update(Run).where(Run.id == run_id).values(fault=fault.replace("\0", "�"), resume_at=until))
+def _insert_attempts(run_id: int, outcomes: Iterable[Outcome]) -> Any:
+    given = json_rows(
+        db.session,
+        [
+            {
+                "delivery_id": outcome.delivery_id,
+                "at": answer.at,
+                "stage": answer.stage,
+                "outcome": outcome.status,
+                "code": answer.code,
+                "enhanced_code": answer.enhanced_code,
+                # PostgreSQL stores no NUL, and a broken server may send some.
+                "reply": answer.reply.replace("\0", "�"),
+            }
+            for outcome in outcomes
+            if (answer := outcome.answer) is not None
+        ],
+        {
+            "delivery_id": BigInteger(),
+            "at": DateTime(timezone=True),
+            "stage": Text(),
+            "outcome": Text(),
+            "code": SmallInteger(),
+            "enhanced_code": Text(),
+            "reply": Text(),
+        },
+    )
+    names = list(given.c.keys())
+    values = [type_coerce(given.c[name], getattr(Attempt, name).type) for name in names]
+    return insert(Attempt).from_select(
+        ["run_id", *names], select(literal(run_id), *values).select_from(given), include_defaults=False
+    )
 
 
-def server_is_back(run_id: int) -> None:
-    db.session.execute(update(Run).where(Run.id == run_id, Run.resume_at.is_not(None)).values(fault="", resume_at=None))
+# ── Waiting for the mail server ──
+
+
+def wait_for_server(fault: str, until: datetime) -> None:
+    """Let every run that has something to send rest until then, and have its page say why."""
+    _let_rest(or_(Run.resume_at.is_(None), Run.resume_at < until, Run.fault != fault), until, fault)
+
+
+def _let_rest(which: Any, until: datetime, fault: str) -> None:
+    _change_runs(
+        (Run.status == RunStatus.SENDING, Run.pending > 0, which), fault=fault.replace("\0", "�"), resume_at=until
+    )
+
+
+def server_is_back() -> None:
+    """What waited for the mail server goes on."""
+    _change_runs((Run.status == RunStatus.SENDING, Run.fault != ""), fault="", resume_at=None)
+
+
+def _change_runs(which: tuple[Any, ...], **values: Any) -> None:
+    # Locked in the order of their ids: two that change many at once would else wait in a circle.
+    runs = select(Run.id).where(*which).order_by(Run.id).with_for_update()
+    _rowcount(update(Run).where(Run.id.in_(runs)).values(values))
+
+
+# ── The end of a run ──
 
 
 def skip_pending(run_id: int, reason: SkipReason) -> int:
@@ -227,58 +340,23 @@ def skip_pending(run_id: int, reason: SkipReason) -> int:
     return skipped
 
 
-def free_expired_claims() -> list[int]:
-    """Settle what dead workers held, and return the ids of the runs concerned.
-
-    Nobody knows which of these messages left, so all of them are `unknown`: never a silent duplicate.
-    """
-    expired = db.session.scalars(
-        select(Claim).where(Claim.leased_until < clock.now()).with_for_update(skip_locked=True).limit(100)
-    ).all()
-    for lost in expired:
-        _declare_unknown(lost)
-    return [lost.run_id for lost in expired]
-
-
-def _declare_unknown(lost: Claim) -> None:
-    now = clock.now()
-    held = (Delivery.claim_id == lost.id, Delivery.status == DeliveryStatus.SENDING)
-    words = (
-        literal(now, Attempt.at.type),
-        literal(Stage.BODY, Attempt.stage.type),
-        literal(DeliveryStatus.UNKNOWN, Attempt.outcome.type),
-        literal(WORKER_DIED),
-    )
-    rows = select(Delivery.id, Delivery.run_id, *words).where(*held)
-    columns = ["delivery_id", "run_id", "at", "stage", "outcome", "reply"]
-    db.session.execute(insert(Attempt).from_select(columns, rows, include_defaults=False))
-    unknown = _rowcount(
-        update(Delivery)
-        .where(*held)
-        .values(status=DeliveryStatus.UNKNOWN, attempts=Delivery.attempts + 1, claim_id=None, finished_at=now)
-    )
-    _give_back(lost.id)
-    if unknown:
-        _count(lost.run_id, {DeliveryStatus.SENDING: -unknown, DeliveryStatus.UNKNOWN: unknown})
-    finish_if_done(lost.run_id)
-
-
-def finish_if_done(run_id: int) -> None:
-    """Close the run when nothing of it is left to do."""
-    db.session.execute(
+def finish_if_done(run_id: int) -> bool:
+    """Close the run when nothing of it is left to do; whether that was so."""
+    closed = _rowcount(
         update(Run)
         .where(Run.id == run_id, Run.status == RunStatus.SENDING, Run.pending == 0, Run.sending == 0)
         .values(status=RunStatus.DONE, finished_at=clock.now(), fault="", resume_at=None)
     )
+    return closed == 1
 
 
 def hold(mailing_ids: Sequence[int] | Select[int], *, held: bool) -> None:
     """Stop or free the unfinished runs of these mailings, from the next claim on."""
-    unfinished = update(Run).where(Run.mailing_id.in_(mailing_ids), Run.status != RunStatus.DONE)
+    unfinished = (Run.mailing_id.in_(mailing_ids), Run.status != RunStatus.DONE)
     if held:
-        db.session.execute(unfinished.where(Run.held_at.is_(None)).values(held_at=clock.now()))
+        _change_runs((*unfinished, Run.held_at.is_(None)), held_at=clock.now())
     else:
-        db.session.execute(unfinished.where(Run.held_at.is_not(None)).values(held_at=None))
+        _change_runs((*unfinished, Run.held_at.is_not(None)), held_at=None)
 
 
 def cancel(run: Run) -> None:
@@ -293,16 +371,106 @@ def cancel(run: Run) -> None:
         skip_pending(run.id, SkipReason.CANCELLED)
 
 
+RESENDABLE = frozenset({DeliveryStatus.FAILED, DeliveryStatus.UNKNOWN})
+
+
+def resend(run_id: int, status: DeliveryStatus) -> int:
+    """Send what failed in this run, or what nobody knows of, once more; return how many those are.
+
+    Their attempts stay in the ledger, and are counted anew against the limit. The run's end, if it is over, binds no
+    more: its owner has decided. Clients who get nothing any more are left out.
+    """
+    if status not in RESENDABLE:
+        raise ValueError(f"{status} is not sent again")
+    active = select(Client.id).where(Client.status == ClientStatus.ACTIVE)
+    again = _rowcount(
+        update(Delivery)
+        .where(Delivery.run_id == run_id, Delivery.status == status, Delivery.client_id.in_(active))
+        .values(status=DeliveryStatus.PENDING, attempts=0, not_before=None, finished_at=None)
+    )
+    if again:
+        _count(run_id, {status: -again, DeliveryStatus.PENDING: again})
+        db.session.execute(
+            update(Run)
+            .where(Run.id == run_id)
+            .values(status=RunStatus.SENDING, finished_at=None, last_moment=None, resume_at=None, fault="")
+        )
+    return again
+
+
+# ── Claims of workers that are gone ──
+
+
+def expired_claims(settings: Settings) -> Select[Claim]:
+    """Claims that nobody has renewed in time. One that is leased for longer than anybody would is of a clock set back."""
+    now = clock.now()
+    lease = timedelta(seconds=settings.claim_lease_seconds)
+    return select(Claim).where(or_(Claim.leased_until < now, Claim.leased_until > now + 2 * lease)).limit(100)
+
+
+def recover(claim_id: int, settings: Settings, redis: Redis) -> None:
+    """Settle one claim of a dead worker by its journal, which has been sealed: see `app.delivery.journal`.
+
+    What it answers has its true outcome; what it began and does not answer is `unknown`; what it did not begin waits
+    again. From a journal that is not whole nobody can tell what was not begun: all of that is `unknown`, too.
+
+    Raises:
+        redis.RedisError: the journal can't be read now.
+    """
+    lost = db.session.scalar(select(Claim).where(Claim.id == claim_id).with_for_update(skip_locked=True))
+    if lost is None:
+        return
+    story = journal.read(lost.journal, redis) if lost.journal else journal.Story(is_whole=False)
+    rows = db.session.execute(queries.claimed(claim_id)).all()
+    batch = Batch(claim_id, lost.run_id, [_claimed(row) for row in rows])
+    record(batch, [_recovered(claimed, story, settings) for claimed in batch.deliveries])
+
+
+def _recovered(claimed: Claimed, story: journal.Story, settings: Settings) -> Outcome:
+    delivery_id = claimed.delivery_id
+    if answer := story.answers.get(delivery_id):
+        return outcome_of(claimed, answer, settings)
+    if delivery_id in story.begun or not story.is_whole:
+        if claimed.skip_reason:  # it was never handed over
+            return untried(claimed)
+        return outcome_of(claimed, Answer(delivery_id, Stage.BODY, Reply.NONE, None, WORKER_DIED), settings)
+    return untried(claimed)
+
+
+def untried(claimed: Claimed) -> Outcome:
+    """What was never handed over waits as it did before, or is skipped for good."""
+    status = DeliveryStatus.SKIPPED if claimed.skip_reason else DeliveryStatus.PENDING
+    return Outcome(claimed.delivery_id, status, attempts=claimed.attempts, skip_reason=claimed.skip_reason)
+
+
+def correct_unknown(run_id: int, outcomes: Sequence[Outcome]) -> int:
+    """Answers of a worker that was taken for dead: they settle what was declared `unknown`. Returns how many."""
+    late = {outcome.delivery_id: outcome for outcome in outcomes if outcome.answer and outcome.status in FINAL}
+    unsettled = db.session.scalars(
+        select(Delivery.id)
+        .where(Delivery.id.in_(late), Delivery.status == DeliveryStatus.UNKNOWN)
+        .with_for_update(skip_locked=True)
+    ).all()
+    settled = [late[delivery_id] for delivery_id in unsettled if late[delivery_id].status is not DeliveryStatus.UNKNOWN]
+    if settled:
+        _write_outcomes(run_id, settled)
+        changes = Counter(outcome.status for outcome in settled)
+        changes[DeliveryStatus.UNKNOWN] -= len(settled)
+        _count(run_id, changes)
+    return len(settled)
+
+
 def _give_back(claim_id: int) -> bool:
     """Delete the claim; False when somebody else has done so, and with it has settled its deliveries."""
     return _rowcount(delete(Claim).where(Claim.id == claim_id)) == 1
 
 
-def _count(run_id: int, changes: dict[DeliveryStatus, int]) -> None:
+def _count(run_id: int, changes: dict[DeliveryStatus, int], **values: Any) -> None:
     """Move the run's counters in one statement: the database refuses any in between that does not add up."""
-    values = {COUNTERS[status]: COUNTERS[status] + change for status, change in changes.items() if change}
-    if values:
-        db.session.execute(update(Run).where(Run.id == run_id).values(values))
+    moved = {COUNTERS[status]: COUNTERS[status] + change for status, change in changes.items() if change}
+    named = {getattr(Run, name): value for name, value in values.items()}
+    if moved or named:
+        db.session.execute(update(Run).where(Run.id == run_id).values(moved | named))
 
 
 def _rowcount(statement: Any) -> int:

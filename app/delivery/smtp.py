@@ -1,19 +1,39 @@
-"""Sending over SMTP (RFC 5321), one kept connection, one command at a time."""
+"""Sending over SMTP (RFC 5321): one kept connection and, where the server offers PIPELINING, one round trip a message.
+
+    MAIL, RCPT, DATA of the first  →  ← three replies
+    body of the first, MAIL, RCPT, DATA of the second, in one write  →  ← four replies
+    body of the second, MAIL, RCPT, DATA of the third …
+
+RFC 2920 allows that: DATA has to be the last command of a group, and the next group may follow the body at once.
+"""
 
 import contextlib
 import re
+import select
 import smtplib
+import socket
+import time
 from collections.abc import Iterable, Iterator
 
 from app.config import Settings
 from app.delivery.models import Stage
-from app.delivery.transport import LONGEST_REPLY, Answer, Envelope, TransportAway
+from app.delivery.transport import LONGEST_REPLY, Answer, Begin, Envelope, NotAnyMore, Reply, TransportAway
 from app.mail import open_smtp
 
+LONGEST_LINE = 8192  # bytes; RFC 5321, 4.5.3.1.5 asks for 512
+LONGEST_REPLY_BYTES = 65536
+QUIT_SECONDS = 2.0
 ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")  # RFC 3463, 2
-LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)
+REPLY_LINE = re.compile(rb"([2-5]\d\d)([ -]|\r?\n)")  # RFC 5321, 4.2
+LONE_LINE_END = re.compile(rb"\r\n|\r|\n")
+UNSAFE = re.compile(r"[\x00-\x20\x7f<>]")  # would end the address, or the command
 SERVICE_CLOSES = 421
 GO_AHEAD = 354
+# Who asks for a log-in or refuses ours (RFC 4954, 6), and what our sender's address is refused with (RFC 3463, 3.2).
+LOGIN_CODES = frozenset({530, 534, 535, 538})
+BAD_SENDER = ("5.1.7", "5.1.8")
+# What is wrong with this one message, at MAIL already: too large (RFC 1870), no SMTPUTF8 (RFC 6531).
+BAD_MESSAGE = ("5.3.4", "5.6.7")
 
 
 class _Broken(Exception):
@@ -21,100 +41,311 @@ class _Broken(Exception):
 
 
 class SmtpTransport:
-    """Opens its connection at the first envelope and keeps it."""
+    """Opens its connection at the first envelope and keeps it, for as many messages and seconds as the settings say."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._smtp: smtplib.SMTP | None = None
+        self._connection: _Connection | None = None
 
-    def send(self, envelopes: Iterable[Envelope]) -> Iterator[Answer]:
-        for envelope in envelopes:
-            yield self._send_one(self._connection(), envelope)
+    def send(self, envelopes: Iterable[Envelope], begin: Begin) -> Iterator[Answer]:
+        source = iter(envelopes)
+        envelope = next(source, None)
+        asked = False  # MAIL, RCPT and DATA of this envelope have left already, behind the body before it
+        while envelope is not None:
+            if not asked and (impossible := self._is_impossible(envelope)):
+                yield impossible
+                envelope = next(source, None)
+                continue
+            connection = self._connected()
+            following: Envelope | None = None
+            stage = Stage.MAIL
+            try:
+                refusal = connection.ask(envelope, has_left=asked)
+                asked = False
+                if refusal is None:
+                    stage = Stage.BODY
+                    if connection.pipelines and connection.sent + 1 < self._settings.mail_per_connection:
+                        following = next(source, None)
+                    asked = following is not None and self._is_impossible(following) is None
+                    begin(envelope.delivery_id)
+                    code, text = connection.hand_over(envelope, following if asked else None)
+                    answer = _answer(envelope, Stage.BODY, code, text)
+                else:
+                    answer = refusal
+            except NotAnyMore:
+                self._drop()
+                raise
+            except (_Broken, OSError) as error:
+                stage = connection.stage if stage is Stage.MAIL else stage
+                answer = Answer(envelope.delivery_id, stage, Reply.NONE, None, _words(error))
+            if answer.kind in (Reply.CLOSING, Reply.NONE):
+                self._drop()
+                asked = False
+            elif connection.sent >= self._settings.mail_per_connection:
+                self.close()
+            yield answer
+            envelope = following if following is not None else next(source, None)
+
+    def interrupt(self) -> None:
+        if (connection := self._connection) is not None:
+            connection.interrupt()
 
     def close(self) -> None:
-        if self._smtp is not None:
-            with contextlib.suppress(smtplib.SMTPException, OSError):
-                self._smtp.quit()
-            self._drop()
+        if self._connection is not None:
+            self._connection.quit()
+            self._connection = None
 
     def _drop(self) -> None:
-        if self._smtp is not None:
-            self._smtp.close()
-            self._smtp = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    def _connection(self) -> smtplib.SMTP:
-        if self._smtp is None:
+    def _connected(self) -> "_Connection":
+        if self._connection is not None and self._connection.is_stale(self._settings.mail_idle_seconds):
+            self.close()
+        if self._connection is None:
             try:
-                self._smtp = open_smtp(self._settings)
-                self._smtp.ehlo_or_helo_if_needed()
+                self._connection = _Connection(self._settings)
             except (smtplib.SMTPException, OSError) as error:
-                self._drop()
                 raise TransportAway(_words(error)) from error
-            self._smtp.command_encoding = "utf-8"  # RFC 6531: an address may be in any script
-        return self._smtp
+        return self._connection
 
-    def _send_one(self, smtp: smtplib.SMTP, envelope: Envelope) -> Answer:
-        stage = Stage.MAIL
-        try:
-            options = []
-            if not envelope.recipient.isascii():
-                if not smtp.has_extn("smtputf8"):
-                    # Nothing is asked of a server that has said already what it can't do (RFC 6531, 3.2).
-                    return Answer(
-                        envelope.delivery_id,
-                        Stage.RCPT,
-                        553,
-                        "This mail server takes no addresses outside ASCII (it does not offer SMTPUTF8).",
-                        "5.6.7",
-                    )
-                options = ["SMTPUTF8", "BODY=8BITMIME"]
-            for stage, command, expected in (
-                (Stage.MAIL, " ".join([f"MAIL FROM:<{envelope.sender}>", *options]), 2),
-                (Stage.RCPT, f"RCPT TO:<{envelope.recipient}>", 2),
-                (Stage.DATA, "DATA", 3),
-            ):
-                code, reply = _ask(smtp, command)
-                if code // 100 != expected:
-                    return self._refused(smtp, envelope, stage, code, reply)
-            stage = Stage.BODY
-            smtp.send(LEADING_DOT.sub(b"..", envelope.content) + b".\r\n")
-            code, reply = _read_reply(smtp)
-        except (_Broken, smtplib.SMTPException, OSError) as error:
-            self._drop()
-            return Answer(envelope.delivery_id, stage, None, _words(error))
-        if code == SERVICE_CLOSES:
-            self._drop()
-        return _answer(envelope, stage, code, reply)
+    def _is_impossible(self, envelope: Envelope) -> Answer | None:
+        """What we say ourselves, without asking a server about what it can't take."""
+        if UNSAFE.search(envelope.recipient) or "@" not in envelope.recipient:
+            words = "501 5.1.3 This is no address that a mail server could be asked about."
+        elif (connection := self._connection) is None:
+            return None
+        elif 0 < connection.size_limit < len(envelope.content):
+            words = f"552 5.3.4 The letter has {len(envelope.content)} bytes, and this mail server takes no more than {connection.size_limit}."
+        elif not connection.takes_utf8 and not (envelope.recipient + envelope.sender).isascii():
+            words = "553 5.6.7 This mail server takes no addresses outside ASCII (it does not offer SMTPUTF8)."
+        else:
+            return None
+        return _answer(envelope, Stage.RCPT, int(words[:3]), words[4:])
 
-    def _refused(self, smtp: smtplib.SMTP, envelope: Envelope, stage: Stage, code: int, reply: str) -> Answer:
-        """The transaction ends here; the connection may go on with the next one, unless the server hangs up."""
+
+class _Connection:
+    """An open one. After any exception it is of no more use."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises: OSError, smtplib.SMTPException"""
+        self._smtp = open_smtp(settings)
         try:
+            self._smtp.ehlo_or_helo_if_needed()
+        except BaseException:
+            self._smtp.close()
+            raise
+        offered = self._smtp.esmtp_features
+        self.pipelines = "pipelining" in offered
+        self.takes_utf8 = "smtputf8" in offered
+        self._takes_8bit = "8bitmime" in offered
+        self._takes_size = "size" in offered
+        size = offered.get("size", "").strip()
+        self.size_limit = int(size) if size.isdecimal() else 0  # bytes; 0: none that it would name
+        assert self._smtp.sock is not None
+        self._socket: socket.socket = self._smtp.sock
+        self._timeout = settings.mail_timeout_seconds
+        self._unread = bytearray()
+        self._used_at = time.monotonic()
+        self._needs_reset = False
+        self.sent = 0
+        self.stage = Stage.MAIL
+
+    def is_stale(self, idle_seconds: float) -> bool:
+        """Whether it has idled too long, or the server has closed it meanwhile: nobody is to be blamed for that."""
+        idle = time.monotonic() - self._used_at
+        if idle < 1:
+            return False
+        return idle > idle_seconds or bool(select.select([self._socket], [], [], 0)[0])
+
+    def ask(self, envelope: Envelope, *, has_left: bool) -> Answer | None:
+        """Open a transaction, or give the answer that refuses it. has_left: the commands are on their way already."""
+        self.stage = Stage.MAIL
+        if not has_left and self.pipelines:
+            self._write(self._commands(envelope))
+        if self.pipelines or has_left:
+            return self._read_group(envelope)
+        return self._ask_singly(envelope)
+
+    def hand_over(self, envelope: Envelope, following: Envelope | None) -> tuple[int, str]:
+        """Send the body, with the commands of the next message behind it, and read what becomes of this one."""
+        body = _stuffed(envelope.content)
+        self._write(body if following is None else body + self._commands(following))
+        self.sent += 1
+        return self._read()
+
+    def interrupt(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def quit(self) -> None:
+        with contextlib.suppress(OSError, _Broken):
+            self._timeout = QUIT_SECONDS
+            self._socket.settimeout(QUIT_SECONDS)
+            self._write(b"QUIT\r\n")
+            self._read()
+        self.close()
+
+    def close(self) -> None:
+        self._smtp.close()
+
+    def _commands(self, envelope: Envelope) -> bytes:
+        lines = [*self._command_lines(envelope), ""]
+        if self._needs_reset:
+            lines.insert(0, "RSET")
+        return "\r\n".join(lines).encode()
+
+    def _command_lines(self, envelope: Envelope) -> tuple[str, str, str]:
+        options = f" SIZE={len(envelope.content)}" if self._takes_size else ""
+        if self._takes_8bit and not envelope.content.isascii():
+            options += " BODY=8BITMIME"
+        if not (envelope.recipient.isascii() and envelope.sender.isascii()):
+            options += " SMTPUTF8"
+        return f"MAIL FROM:<{envelope.sender}>{options}", f"RCPT TO:<{envelope.recipient}>", "DATA"
+
+    def _read_group(self, envelope: Envelope) -> Answer | None:
+        """The replies to MAIL, RCPT and DATA. All are read, whatever the first ones say: the server answers each."""
+        self._read_reset()
+        refusal: Answer | None = None
+        for stage in (Stage.MAIL, Stage.RCPT, Stage.DATA):
+            if refusal is None:
+                self.stage = stage
+            code, text = self._read()
+            if refusal is None and not _goes_on(stage, code):
+                refusal = _answer(envelope, stage, code, text)
             if code == SERVICE_CLOSES:
-                self._drop()
-            else:
-                _ask(smtp, "RSET")
-        except (_Broken, smtplib.SMTPException, OSError):
-            self._drop()
-        return _answer(envelope, stage, code, reply)
+                return refusal
+            if refusal is not None and stage is Stage.DATA:
+                self._end_refused(code)
+        return refusal
+
+    def _end_refused(self, code: int) -> None:
+        if code == GO_AHEAD:
+            # It wants a body although it has refused to take one for anybody (RFC 2920, 3.1): an empty one.
+            self._write(b".\r\n")
+            self._read()
+        self._needs_reset = True
+
+    def _ask_singly(self, envelope: Envelope) -> Answer | None:
+        if self._needs_reset:
+            self._write(b"RSET\r\n")
+            self._read_reset()
+        stages = (Stage.MAIL, Stage.RCPT, Stage.DATA)
+        for stage, line in zip(stages, self._command_lines(envelope), strict=True):
+            self.stage = stage
+            self._write(f"{line}\r\n".encode())
+            code, text = self._read()
+            if not _goes_on(stage, code):
+                self._needs_reset = True
+                return _answer(envelope, stage, code, text)
+        return None
+
+    def _read_reset(self) -> None:
+        if self._needs_reset:
+            self._needs_reset = False
+            code, text = self._read()
+            if code // 100 != 2:
+                raise _Broken(f"The server would not begin anew: {code} {text}")
+
+    def _write(self, data: bytes) -> None:
+        self._socket.sendall(data)
+        self._used_at = time.monotonic()
+
+    def _read(self) -> tuple[int, str]:
+        """One whole reply: its code, and its text without the codes.
+
+        Raises:
+            _Broken: for what is no SMTP, and for more than anybody would say.
+            OSError: for a broken connection; TimeoutError when it takes too long as a whole.
+        """
+        lines: list[bytes] = []
+        code = b""
+        size = 0
+        deadline = time.monotonic() + self._timeout
+        while True:
+            line = self._read_line(deadline)
+            found = REPLY_LINE.match(line)
+            if found is None or not line.startswith(code):
+                raise _Broken(f"The server answered what is no SMTP: {_readable(line.rstrip())!r}")
+            code = found[1]
+            lines.append(line[4:].rstrip())
+            size += len(line)
+            if size > LONGEST_REPLY_BYTES:
+                raise _Broken("The server's answer has no end.")
+            if found[2] != b"-":
+                return int(code), _readable(b"\n".join(lines))
+
+    def _read_line(self, deadline: float) -> bytes:
+        searched = 0
+        while (end := self._unread.find(b"\n", searched)) < 0:
+            searched = len(self._unread)
+            if searched > LONGEST_LINE:
+                raise _Broken("The server's answer is a line without end.")
+            self._receive(deadline)
+        line = bytes(self._unread[: end + 1])
+        del self._unread[: end + 1]
+        return line
+
+    def _receive(self, deadline: float) -> None:
+        remaining = deadline - time.monotonic()
+        # A server that sends a byte now and then must not hold us for ever.
+        self._socket.settimeout(max(remaining, 0.001))
+        data = self._socket.recv(65536)
+        if not data:
+            raise _Broken("The server closed the connection.")
+        self._unread += data
 
 
-def _ask(smtp: smtplib.SMTP, command: str) -> tuple[int, str]:
-    smtp.putcmd(command)
-    return _read_reply(smtp)
+def _goes_on(stage: Stage, code: int) -> bool:
+    return code == GO_AHEAD if stage is Stage.DATA else 200 <= code <= 299
 
 
-def _read_reply(smtp: smtplib.SMTP) -> tuple[int, str]:
-    """One reply, which must be SMTP: three digits from 200 to 599."""
-    code, reply = smtp.getreply()
-    text = reply.decode("utf-8", "replace")
-    if not 200 <= code <= 599:
-        raise _Broken(f"The server answered what is no SMTP: {text!r}")
-    return code, text
+def _stuffed(content: bytes) -> bytes:
+    """The content as DATA wants it: CRLF at each line's end, leading dots doubled, a lone dot last (RFC 5321, 4.5.2)."""
+    ends = content.count(b"\r\n")
+    if content.count(b"\n") != ends or content.count(b"\r") != ends:
+        # A lone one could be taken for a line's end by some server, and what follows for a command.
+        content = LONE_LINE_END.sub(b"\r\n", content)
+    if not content.endswith(b"\r\n"):
+        content += b"\r\n"
+    stuffed = content.replace(b"\r\n.", b"\r\n..")
+    return b"".join((b"." if content.startswith(b".") else b"", stuffed, b".\r\n"))
 
 
-def _answer(envelope: Envelope, stage: Stage, code: int, reply: str) -> Answer:
-    found = ENHANCED_CODE.match(reply)
-    return Answer(envelope.delivery_id, stage, code, reply[:LONGEST_REPLY], found[0] if found else None)
+def _answer(envelope: Envelope, stage: Stage, code: int, text: str) -> Answer:
+    found = ENHANCED_CODE.match(text)
+    enhanced = found[0] if found else None
+    kind = kind_of(stage, code, enhanced)
+    if kind is Reply.NONE:
+        return Answer(envelope.delivery_id, stage, kind, None, f"The server answered out of turn: {code} {text}")
+    return Answer(envelope.delivery_id, stage, kind, code, text, enhanced)
+
+
+def kind_of(stage: Stage, code: int, enhanced: str | None) -> Reply:
+    """What a reply to this stage's command means, by its code (RFC 5321, 4.2.1) and enhanced code (RFC 3463)."""
+    if code == SERVICE_CLOSES:
+        return Reply.CLOSING
+    match code // 100:
+        case 2 if stage is Stage.BODY:
+            return Reply.ACCEPTED
+        case 4:
+            return Reply.LATER
+        case 5:
+            return _kind_of_refusal(stage, code, enhanced or "")
+    return Reply.NONE
+
+
+def _kind_of_refusal(stage: Stage, code: int, enhanced: str) -> Reply:
+    if code in LOGIN_CODES or enhanced.startswith("5.7.") or enhanced in BAD_SENDER:
+        return Reply.OUR_FAULT
+    if stage is Stage.MAIL and code != 552 and enhanced not in BAD_MESSAGE:
+        return Reply.OUR_FAULT  # at MAIL the server knows nothing but our sender
+    return Reply.NO_SUCH_ADDRESS if enhanced.startswith("5.1.") else Reply.REFUSED
+
+
+def _readable(text: bytes) -> str:
+    return text.decode("utf-8", "replace")[:LONGEST_REPLY]
 
 
 def _words(error: BaseException) -> str:

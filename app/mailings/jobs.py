@@ -1,30 +1,34 @@
 """What RQ runs: the way of a message, step by step. Every job may run twice, at once or never, without harm."""
 
+import time
 from datetime import timedelta
 
 import structlog
 from flask import current_app
+from redis import RedisError
 from sqlalchemy import select
 
 from app import clock
 from app.auth.jobs import send_due_letters
-from app.auth.models import User
 from app.config import Settings
-from app.delivery import engine, render
+from app.delivery import engine, journal, render
 from app.delivery import queries as ledger
 from app.delivery import service as delivery
-from app.delivery.models import Run, RunStatus, SkipReason
-from app.delivery.smtp import SmtpTransport
+from app.delivery.engine import Courier, Slice
+from app.delivery.journal import Journal
+from app.delivery.models import Claim, Run, RunStatus, SkipReason
+from app.delivery.transports import open_transport
 from app.extensions import db
 from app.mailings import dispatch, service, status
 from app.mailings.models import Mailing
 from app.messages import content
-from app.queue import JobFunction, alarm, enqueue, enqueue_many, job
+from app.queue import alarm, connection, enqueue, enqueue_many, job, others_wait
 
 log = structlog.get_logger(__name__)
 
 SWEEP_EVERY = timedelta(seconds=30)
 ALARMS_AHEAD = 4 * SWEEP_EVERY  # the sweep sets lost alarms again before they are due
+SHORTEST_SLICE_SECONDS = 0.5  # a slice that has gone on for so long gives way to other jobs
 SWEEP_LIMIT = 10_000  # what one sweep heals at the most; the next one goes on
 
 
@@ -35,54 +39,86 @@ def dispatch_due() -> None:
 
 
 @job(urgent=True)
-def prepare_run(run_id: int) -> None:
-    """Freeze the run's audience and the last of its message, and call the workers."""
-    preparing = select(Run).where(Run.id == run_id, Run.status == RunStatus.PREPARING)
+def prepare_runs() -> None:
+    """Freeze the audience of every run that is not prepared yet, and the last of its message; call the workers."""
+    ends = time.monotonic() + _settings().deliver_slice_seconds
+    while (run := _next_to_prepare()) is not None:
+        mailing = db.session.get_one(Mailing, run.mailing_id)
+        run.text = run.text or content.text_of(run.html)
+        run.html = render.inline_css(run.html)
+        run_id = run.id
+        planned = delivery.plan(run, service.audience_of(mailing))
+        db.session.commit()
+        log.info("run.prepared", run=run_id, planned=planned)
+        if planned:
+            enqueue(deliver)
+        else:
+            # In a transaction of its own: a pause locks the mailing first and its runs then, and would wait in a circle.
+            _settle_run(run_id)
+        if time.monotonic() > ends:
+            enqueue(prepare_runs)
+            return
+
+
+def _next_to_prepare() -> Run | None:
+    preparing = select(Run).where(Run.status == RunStatus.PREPARING).order_by(Run.id).limit(1)
     run = db.session.scalar(preparing.with_for_update(skip_locked=True))
-    if run is None:  # prepared, cancelled, or in another worker's hands
+    if run is None:
         db.session.rollback()
-        return
-    mailing = db.session.get_one(Mailing, run.mailing_id)
-    run.text = run.text or content.text_of(run.html)
-    run.html = render.inline_css(run.html)
-    delivery.plan(run, service.audience_of(mailing))
-    db.session.refresh(run)
-    planned = run.planned
-    db.session.commit()
-    log.info("run.prepared", run=run_id, planned=planned)
-    if planned:
-        enqueue(deliver, run_id)
-    else:
-        # In a transaction of its own: a pause locks the mailing first and its runs then, and would wait in a circle.
-        _settle_run(run_id)
+    return run
 
 
 @job()
-def deliver(run_id: int) -> None:
-    """Send the run's messages for one slice, and see to it that somebody goes on."""
+def deliver() -> None:
+    """Send what is due for one slice, whatever runs it belongs to, and see to it that somebody goes on."""
     settings = _settings()
-    transport = SmtpTransport(settings)
+    began = time.monotonic()
+
+    def is_over() -> bool:
+        used = time.monotonic() - began
+        return used > settings.deliver_slice_seconds or (used > SHORTEST_SLICE_SECONDS and others_wait(deliver))
+
+    work = Slice(settings, connection(), is_over, call_for_help=lambda: enqueue(deliver), on_done=_settle_run)
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # the couriers' threads have no current one
+    couriers = _couriers(settings)
+    go_on_at = None
     try:
-        go_on_at = engine.deliver(run_id, transport, settings, call_for_help=lambda: enqueue(deliver, run_id))
+        engine.deliver(couriers, work, app.app_context)
+        go_on_at = engine.when_to_go_on(work)
     finally:
-        transport.close()
-    _settle_run(run_id)
+        if go_on_at is None:
+            _close(couriers)
     if go_on_at is None:
         return
     if go_on_at <= clock.now():
-        enqueue(deliver, run_id)
+        enqueue(deliver)
     else:
-        alarm(go_on_at, deliver, run_id)
+        alarm(go_on_at, deliver)
+
+
+_kept: list[Courier] = []
+
+
+def _couriers(settings: Settings) -> list[Courier]:
+    """This process' connections to the mail server, kept from job to job while there is something to send."""
+    if not _kept:
+        _kept.extend(
+            Courier(open_transport(settings), Journal(connection())) for _ in range(settings.deliver_connections)
+        )
+    return _kept
+
+
+def _close(couriers: list[Courier]) -> None:
+    for courier in couriers:
+        courier.close()
+    couriers.clear()
 
 
 @job(urgent=True)
 def sweep() -> None:
     """Heal what was lost: due mailings, dead workers' claims, jobs and alarms that Redis forgot, letters unsent."""
     dispatch_due()
-    freed = delivery.free_expired_claims()
-    db.session.commit()
-    if freed:
-        log.warning("claims.expired", runs=freed)
+    recover_claims()
     for run_id in db.session.scalars(ledger.overdue_runs(clock.now()).limit(SWEEP_LIMIT)).all():
         delivery.skip_pending(run_id, SkipReason.ENDED)
         db.session.commit()
@@ -90,6 +126,33 @@ def sweep() -> None:
     db.session.commit()
     _set_lost_jobs_again()
     send_due_letters()
+
+
+def recover_claims() -> int:
+    """Settle what dead workers held, by their journals; how many claims those were."""
+    settings, redis = _settings(), connection()
+    expired = db.session.execute(
+        delivery.expired_claims(settings).with_only_columns(Claim.id, Claim.run_id, Claim.journal)
+    ).all()
+    db.session.commit()
+    if not expired:
+        return 0
+    names = [name for _, _, name in expired if name]
+    try:
+        journal.seal(names, redis)
+        # Who lives in spite of it all has noticed the seal by then: see app.delivery.journal.
+        time.sleep(journal.SEAL_SECONDS)
+        for claim_id, run_id, _ in expired:
+            delivery.recover(claim_id, settings, redis)
+            db.session.commit()
+            _settle_run(run_id)
+        journal.forget(names, redis)
+    except RedisError as error:
+        db.session.rollback()
+        log.warning("journal.away", error=str(error), help="the next sweep tries again")
+        return 0
+    log.warning("claims.recovered", claims=len(expired), runs=sorted({run_id for _, run_id, _ in expired}))
+    return len(expired)
 
 
 def begin_due_runs() -> int:
@@ -100,7 +163,7 @@ def begin_due_runs() -> int:
         db.session.commit()
         if runs:
             log.info("runs.begun", count=len(runs), first=runs[0])
-        enqueue_many((prepare_run, (run_id,)) for run_id in runs)
+            enqueue(prepare_runs)
         begun += len(runs)
     db.session.commit()
     return begun
@@ -108,9 +171,9 @@ def begin_due_runs() -> int:
 
 def announce(mailing: Mailing) -> None:
     """Let the workers know of a mailing that was created, changed or resumed. Commit first."""
-    unfinished = select(Run.id, Run.status).where(Run.mailing_id == mailing.id, Run.status != RunStatus.DONE)
-    for run_id, run_status in db.session.execute(unfinished):
-        enqueue(_next_step(run_status), run_id)
+    unfinished = select(Run.id).where(Run.mailing_id == mailing.id, Run.status != RunStatus.DONE).limit(1)
+    if db.session.scalar(unfinished) is not None:
+        enqueue_many([(prepare_runs, ()), (deliver, ())])
     if mailing.next_run_at is None:
         return
     if mailing.next_run_at <= clock.now():
@@ -119,28 +182,17 @@ def announce(mailing: Mailing) -> None:
         alarm(mailing.next_run_at, dispatch_due)
 
 
-def announce_all(owner: User) -> None:
+def announce_all() -> None:
     """Let the workers know that everything of somebody's goes on, who was unblocked or came back. Commit first."""
-    unfinished = select(Run.id, Run.status).where(Run.owner_id == owner.id, Run.status != RunStatus.DONE)
-    calls = [(_next_step(run_status), (run_id,)) for run_id, run_status in db.session.execute(unfinished)]
-    enqueue_many([(dispatch_due, ()), *calls])
-
-
-def _next_step(run_status: RunStatus) -> JobFunction:
-    return prepare_run if run_status is RunStatus.PREPARING else deliver
+    enqueue_many([(dispatch_due, ()), (prepare_runs, ()), (deliver, ())])
 
 
 def _set_lost_jobs_again() -> None:
     """A job or an alarm that is there already is not doubled."""
     now = clock.now()
-    unprepared = db.session.scalars(
-        select(Run.id).where(Run.status == RunStatus.PREPARING).order_by(Run.id).limit(SWEEP_LIMIT)
-    ).all()
-    idle = db.session.scalars(ledger.idle_runs(now).limit(SWEEP_LIMIT)).all()
     soon = db.session.scalars(dispatch.due_between(now, now + ALARMS_AHEAD)).all()
     db.session.commit()
-    enqueue_many((prepare_run, (run_id,)) for run_id in unprepared)
-    enqueue_many((deliver, (run_id,)) for run_id in idle)
+    enqueue_many([(prepare_runs, ()), (deliver, ())])
     for moment in soon:
         if moment is not None:  # the query says so, its type can't
             alarm(moment, dispatch_due)

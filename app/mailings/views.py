@@ -158,9 +158,9 @@ def preview_mailing(mailing_id: int) -> Response:
 @requires(Permission.OWN_THINGS)
 def start_mailing(mailing_id: int) -> Response:
     mailing = _editable(mailing_id)
-    run = service.start_now(mailing)
+    service.start_now(mailing)
     db.session.commit()
-    enqueue(jobs.prepare_run, run.id)
+    enqueue(jobs.prepare_runs)
     return _done(mailing, _("The mailing has begun."))
 
 

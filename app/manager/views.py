@@ -230,7 +230,7 @@ def block_user(user_id: int) -> Response:
 def unblock_user(user_id: int) -> Response:
     person = _user(user_id)
     _send(service.unblock(person, signed_in()))
-    mailing_jobs.announce_all(person)
+    mailing_jobs.announce_all()
     flash(_("%(email)s may log in again.", email=person.email), "success")
     return _changed_user(person)
 

@@ -52,7 +52,7 @@ def sent(app, owner, smtp, run_jobs):
         mailing = make.mailing(owner)
         run = mailings.start_now(mailing)
         db.session.commit()
-        mailing_jobs.prepare_run(run.id)
+        mailing_jobs.prepare_runs()
     run_jobs()
     assert len(smtp.letters) == 2
 
@@ -128,7 +128,7 @@ def test_closing_stops_everything_and_a_letter_opens_it_again(app, owner, owner_
         make.clients(owner, 3)
         run = mailings.start_now(make.mailing(owner))
         db.session.commit()
-        mailing_jobs.prepare_run(run.id)
+        mailing_jobs.prepare_runs()
         run_id = run.id
     assert close(owner_client).location == "/auth/login"
     assert not is_let_in(owner_client)

@@ -56,11 +56,10 @@ def test_a_due_mailing_is_sent(due: Mailing, run_jobs: RunJobs, smtp: RecordingS
 def test_every_job_may_run_twice(due: Mailing, run_jobs: RunJobs, smtp: RecordingSmtp) -> None:
     for _ in range(2):
         jobs.dispatch_due()
-    run_id = the_run().id
     for _ in range(2):
-        jobs.prepare_run(run_id)
+        jobs.prepare_runs()
     for _ in range(2):
-        jobs.deliver(run_id)
+        jobs.deliver()
     run_jobs()
     assert len(smtp.letters) == 3
 
@@ -84,7 +83,7 @@ def test_a_deferred_message_sets_an_alarm_for_its_next_try(
     run_jobs()
     run = the_run()
     assert (run.sent, run.pending) == (2, 1)
-    assert [name.rsplit("-", 1)[0] for name in alarms()] == [f"alarm-deliver-{run.id}"]
+    assert [name.rsplit("-", 1)[0] for name in alarms()] == ["alarm-deliver"]
 
 
 def test_the_sweep_alone_brings_everything_to_its_end(due: Mailing, run_jobs: RunJobs, smtp: RecordingSmtp) -> None:
@@ -93,8 +92,8 @@ def test_the_sweep_alone_brings_everything_to_its_end(due: Mailing, run_jobs: Ru
     queue.connection().flushdb()
     assert the_run().status is RunStatus.PREPARING
     jobs.sweep()
-    assert queue.queue_depth() == 1
-    jobs.prepare_run(the_run().id)
+    assert queue.queue_depth() == 2
+    jobs.prepare_runs()
     queue.connection().flushdb()
     assert (the_run().status, smtp.letters) == (RunStatus.SENDING, [])
     jobs.sweep()
@@ -115,14 +114,13 @@ def test_the_sweep_does_not_pile_up_jobs_that_wait(due: Mailing) -> None:
     jobs.dispatch_due()
     for _ in range(5):
         jobs.sweep()
-    assert queue.queue_depth() == 1
+    assert queue.queue_depth() == 2  # one that prepares, one that sends
 
 
 def test_the_sweep_settles_what_a_dead_worker_held(due: Mailing, run_jobs: RunJobs, smtp: RecordingSmtp) -> None:
     jobs.dispatch_due()
-    run_id = the_run().id
-    jobs.prepare_run(run_id)
-    delivery.claim(run_id, limit=1, worker="dead", lease=timedelta(seconds=-1))
+    jobs.prepare_runs()
+    delivery.claim(grant=lambda _: 1, worker="dead", lease=timedelta(seconds=-1), open_journal=str)
     db.session.commit()
     jobs.sweep()
     run_jobs()
@@ -135,7 +133,7 @@ def test_the_sweep_settles_what_a_dead_worker_held(due: Mailing, run_jobs: RunJo
 
 def test_the_sweep_ends_a_held_run_at_its_end(due: Mailing) -> None:
     jobs.dispatch_due()
-    jobs.prepare_run(the_run().id)
+    jobs.prepare_runs()
     db.session.execute(update(Run).values(held_at=clock.now(), last_moment=clock.now()))
     db.session.commit()
     jobs.sweep()
@@ -144,8 +142,7 @@ def test_the_sweep_ends_a_held_run_at_its_end(due: Mailing) -> None:
 
 def test_a_paused_run_goes_on_where_it_stopped(due: Mailing, run_jobs: RunJobs, smtp: RecordingSmtp) -> None:
     jobs.dispatch_due()
-    run_id = the_run().id
-    jobs.prepare_run(run_id)
+    jobs.prepare_runs()
     service.pause(due)
     db.session.commit()
     run_jobs()

@@ -32,7 +32,7 @@ def sent(app, owner, stranger, smtp, run_jobs):
             make.client(user, email)
             run = service.start_now(make.mailing(user, name=f"News of {user.email}"))
             db.session.commit()
-            jobs.prepare_run(run.id)
+            jobs.prepare_runs()
     run_jobs()
 
 

@@ -291,7 +291,7 @@ class TestActions:
     def test_start_begins_a_run_now(self, owner_client, app, mailing_id):
         answer = owner_client.post(f"/mailings/{mailing_id}/start")
         assert answer.status_code == 303
-        assert queued_jobs(app) == ["prepare_run"]
+        assert queued_jobs(app) == ["prepare_runs"]
         assert "Running" in owner_client.get(f"/mailings/{mailing_id}").text
 
     def test_pause_and_resume_answer_with_the_live_part(self, owner_client, mailing_id, look):

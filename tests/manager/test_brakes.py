@@ -46,7 +46,7 @@ def run_id(app, mailing_id):
     with app.app_context():
         run = mailings.start_now(db.session.get(Mailing, mailing_id))
         db.session.commit()
-        jobs.prepare_run(run.id)
+        jobs.prepare_runs()
         return run.id
 
 

@@ -21,7 +21,7 @@ def run_of(app, owner, clients=3):
         make.clients(user, clients)
         run = service.start_now(make.mailing(user, name=f"News of {user.email}"))
         db.session.commit()
-        jobs.prepare_run(run.id)
+        jobs.prepare_runs()
         return run.id
 
 
