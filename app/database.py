@@ -20,11 +20,11 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Text,
+    bindparam,
     cast,
     column,
     event,
     func,
-    literal,
     select,
     text,
 )
@@ -77,24 +77,23 @@ def insert_or_ignore(table: Any, session: Any) -> Insert:
     return build(table).on_conflict_do_nothing()
 
 
-def json_rows(session: Any, rows: Sequence[Mapping[str, Any]], types: Mapping[str, Any]) -> FromClause:
-    """A table of these rows to update or insert from, on both databases: one parameter, however many rows there are.
+def given_rows(dialect: str, types: Mapping[str, Any]) -> FromClause:
+    """A table to update or insert from, whose rows come as the parameter `rows`, however many: see `rows_parameter`.
 
-    types: SQLAlchemy types of the columns by name, for PostgreSQL. Values are None, numbers, texts and aware datetimes.
+    types: SQLAlchemy types of the columns by name, as PostgreSQL shall read them.
     """
-    is_sqlite = session.get_bind().dialect.name == "sqlite"
-    document = json.dumps(rows, default=_sqlite_moment if is_sqlite else datetime.isoformat)
-    if is_sqlite:
-        each = func.json_each(document).table_valued("value")
+    if dialect == "sqlite":
+        each = func.json_each(bindparam("rows")).table_valued("value")
         fields = [func.json_extract(each.c.value, f"$.{name}").label(name) for name in types]
         return select(*fields).subquery("given")
     columns = [column(name, kind) for name, kind in types.items()]
-    # PostgreSQL's json keeps every character but NUL, which no text column takes either.
-    return (
-        func.json_to_recordset(cast(literal(document, Text()), postgresql.JSON))
-        .table_valued(*columns)
-        .render_derived(name="given", with_types=True)
-    )
+    document = cast(bindparam("rows", type_=Text()), postgresql.JSON)
+    return func.json_to_recordset(document).table_valued(*columns).render_derived(name="given", with_types=True)
+
+
+def rows_parameter(dialect: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The parameter for `given_rows`. Values are None, numbers, texts without NUL, and aware datetimes."""
+    return {"rows": json.dumps(rows, default=_sqlite_moment if dialect == "sqlite" else datetime.isoformat)}
 
 
 def _sqlite_moment(moment: datetime) -> str:

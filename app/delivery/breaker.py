@@ -1,10 +1,12 @@
-"""Stops the sending when our own side is at fault, for all workers at once, and lets one of them try again now and then.
+"""Stops the sending when our own side is at fault, for all workers at once, and lets one of them try now and then.
 
 Its state is a hint in Redis: without Redis it is closed, and every worker finds out for itself.
 """
 
 from dataclasses import dataclass
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from redis import Redis, RedisError
 
@@ -67,7 +69,7 @@ class Breaker:
             was_probe = bool(self.redis.delete(self._probe_key))
             failures = int(state.get(b"failures", 0)) + (was_probe or not state)
             until = clock.now() + min(FIRST_WAIT * 2 ** min(failures - 1, 10), LONGEST_WAIT)
-            fields: dict[str | bytes, str | float] = {
+            fields: dict[Any, Any] = {
                 "fault": fault[:1000],
                 "until": until.timestamp(),
                 "failures": failures,
@@ -82,7 +84,5 @@ class Breaker:
 
     def close(self) -> None:
         """The server has taken a message."""
-        try:
+        with suppress(RedisError):
             self.redis.delete(self._key, self._probe_key)
-        except RedisError:
-            pass

@@ -94,7 +94,7 @@ def when_to_go_on(work: Slice) -> datetime | None:
         db.session.commit()
         work.on_done(run_id)
     now = clock.now()
-    has_work = db.session.execute(queries.next_run(now)).first() is not None
+    has_work = db.session.execute(queries.next_run(), {"now": now}).first() is not None
     going_on, ending = db.session.execute(queries.next_moments(now)).one()
     db.session.commit()
     if has_work:

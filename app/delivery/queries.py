@@ -1,44 +1,45 @@
 """Reads of the ledger."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy import Select, and_, bindparam, case, func, or_, select
 
 from app.clients.models import Client
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
 
 
-def may_send(now: datetime) -> ColumnElement[bool]:
-    """Whether a run may hand out work: prepared, not held, its mail server there, its last moment ahead."""
-    return and_(
-        Run.status == RunStatus.SENDING,
-        Run.held_at.is_(None),
-        or_(Run.resume_at.is_(None), Run.resume_at <= now),
-        or_(Run.last_moment.is_(None), Run.last_moment > now),
-    )
+NOW = bindparam("now", type_=Run.resume_at.type)
 
-
-def is_due(now: datetime) -> ColumnElement[bool]:
-    """Whether a delivery waits to be sent now."""
-    return and_(
-        Delivery.status == DeliveryStatus.PENDING,
-        or_(Delivery.not_before.is_(None), Delivery.not_before <= now),
-    )
+# Whether a run may hand out work: prepared, not held, its rest over, its last moment ahead.
+MAY_SEND = and_(
+    Run.status == RunStatus.SENDING,
+    Run.held_at.is_(None),
+    or_(Run.resume_at.is_(None), Run.resume_at <= NOW),
+    or_(Run.last_moment.is_(None), Run.last_moment > NOW),
+)
+# Whether a delivery waits to be sent now.
+IS_DUE = and_(
+    Delivery.status == DeliveryStatus.PENDING,
+    or_(Delivery.not_before.is_(None), Delivery.not_before <= NOW),
+)
 
 
 def unfinished_runs() -> Select[Run]:
     return select(Run).where(Run.status != RunStatus.DONE)
 
 
-def next_run(now: datetime) -> Select[int, int, str]:
-    """The run to be served next: of those that may send, the one whose last claim is the oldest; id, pending, fault."""
-    return (
-        select(Run.id, Run.pending, Run.fault)
-        .where(may_send(now), Run.pending > 0)
-        .order_by(Run.last_claim.nulls_first(), Run.id)
-        .limit(1)
-    )
+_NEXT_RUN = (
+    select(Run.id, Run.pending, Run.fault)
+    .where(MAY_SEND, Run.pending > 0)
+    .order_by(Run.last_claim.nulls_first(), Run.id)
+    .limit(1)
+)
+
+
+def next_run(but: Sequence[int] = ()) -> Select[int, int, str]:
+    """The run to be served next, at the moment `now`: of those that may send, the one whose last claim is the oldest."""
+    return _NEXT_RUN.where(Run.id.not_in(but)) if but else _NEXT_RUN
 
 
 def next_moments(now: datetime) -> Select[datetime | None, datetime | None]:
@@ -50,25 +51,24 @@ def next_moments(now: datetime) -> Select[datetime | None, datetime | None]:
     return select(going_on.scalar_subquery(), ending.scalar_subquery())
 
 
-def claimed(claim_id: int) -> Select[Any]:
-    """What a claim holds, in order: the fields of a `Recipient`, the attempts so far, and the client's status."""
-    return (
-        select(
-            Delivery.id,
-            Client.id,
-            Delivery.email,
-            Client.first_name,
-            Client.last_name,
-            Client.patronymic,
-            Client.birth_year,
-            Client.attributes,
-            Delivery.attempts,
-            Client.status,
-        )
-        .outerjoin(Client, Client.id == Delivery.client_id)
-        .where(Delivery.claim_id == claim_id)
-        .order_by(Delivery.id)
+# What a claim holds, in order: the fields of a `Recipient`, the attempts so far, and the client's status.
+CLAIMED = (
+    select(
+        Delivery.id,
+        Client.id,
+        Delivery.email,
+        Client.first_name,
+        Client.last_name,
+        Client.patronymic,
+        Client.birth_year,
+        Client.attributes,
+        Delivery.attempts,
+        Client.status,
     )
+    .outerjoin(Client, Client.id == Delivery.client_id)
+    .where(Delivery.claim_id == bindparam("claim"))
+    .order_by(Delivery.id)
+)
 
 
 def faults_of(delivery_id: int) -> Select[int]:

@@ -20,12 +20,12 @@ from app.delivery.models import Stage
 from app.delivery.transport import LONGEST_REPLY, Answer, Begin, Envelope, NotAnyMore, Reply, TransportAway
 from app.mail import open_smtp
 
-LONGEST_LINE = 8192  # bytes; RFC 5321, 4.5.3.1.5 asks for 512
-LONGEST_REPLY_BYTES = 65536
+LONGEST_REPLY_BYTES = 65536  # RFC 5321, 4.5.3.1.5 asks for 512 a line
 QUIT_SECONDS = 2.0
 ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")  # RFC 3463, 2
-REPLY_LINE = re.compile(rb"([2-5]\d\d)([ -]|\r?\n)")  # RFC 5321, 4.2
-LONE_LINE_END = re.compile(rb"\r\n|\r|\n")
+# RFC 5321, 4.2: lines that go on, if any, and the last one. What has come so far may still become that.
+WHOLE_REPLY = re.compile(rb"((?:[2-5]\d\d-[^\n]*\n)*)([2-5]\d\d)(?: ([^\r\n]*)|)\r?\n")
+PART_OF_REPLY = re.compile(rb"(?:[2-5]\d\d-[^\n]*\n)*(?:[2-5](?:\d(?:\d(?:[ -][^\n]*|\r)?)?)?)?")
 UNSAFE = re.compile(r"[\x00-\x20\x7f<>]")  # would end the address, or the command
 SERVICE_CLOSES = 421
 GO_AHEAD = 354
@@ -146,7 +146,8 @@ class _Connection:
         assert self._smtp.sock is not None
         self._socket: socket.socket = self._smtp.sock
         self._timeout = settings.mail_timeout_seconds
-        self._unread = bytearray()
+        self._unread = b""
+        self._at = 0
         self._used_at = time.monotonic()
         self._needs_reset = False
         self.sent = 0
@@ -259,42 +260,34 @@ class _Connection:
             _Broken: for what is no SMTP, and for more than anybody would say.
             OSError: for a broken connection; TimeoutError when it takes too long as a whole.
         """
-        lines: list[bytes] = []
-        code = b""
-        size = 0
+        found = WHOLE_REPLY.match(self._unread, self._at)
+        if found is None:
+            found = self._receive_reply()
+        self._at = found.end()
+        lines, code = found[1], found[2]
+        if not lines:
+            return int(code), _readable(found[3])
+        if any(line[:3] != code for line in lines.splitlines()):
+            raise _Broken(f"The server answered what is no SMTP: {_readable(found[0])!r}")
+        texts = [line[4:] for line in lines.splitlines()]
+        return int(code), _readable(b"\n".join([*texts, found[3]]))
+
+    def _receive_reply(self) -> "re.Match[bytes]":
+        """Wait until the next reply is there as a whole."""
+        self._unread, self._at = self._unread[self._at :], 0
         deadline = time.monotonic() + self._timeout
-        while True:
-            line = self._read_line(deadline)
-            found = REPLY_LINE.match(line)
-            if found is None or not line.startswith(code):
-                raise _Broken(f"The server answered what is no SMTP: {_readable(line.rstrip())!r}")
-            code = found[1]
-            lines.append(line[4:].rstrip())
-            size += len(line)
-            if size > LONGEST_REPLY_BYTES:
+        while (found := WHOLE_REPLY.match(self._unread)) is None:
+            if not PART_OF_REPLY.fullmatch(self._unread):
+                raise _Broken(f"The server answered what is no SMTP: {_readable(self._unread)!r}")
+            if len(self._unread) > LONGEST_REPLY_BYTES:
                 raise _Broken("The server's answer has no end.")
-            if found[2] != b"-":
-                return int(code), _readable(b"\n".join(lines))
-
-    def _read_line(self, deadline: float) -> bytes:
-        searched = 0
-        while (end := self._unread.find(b"\n", searched)) < 0:
-            searched = len(self._unread)
-            if searched > LONGEST_LINE:
-                raise _Broken("The server's answer is a line without end.")
-            self._receive(deadline)
-        line = bytes(self._unread[: end + 1])
-        del self._unread[: end + 1]
-        return line
-
-    def _receive(self, deadline: float) -> None:
-        remaining = deadline - time.monotonic()
-        # A server that sends a byte now and then must not hold us for ever.
-        self._socket.settimeout(max(remaining, 0.001))
-        data = self._socket.recv(65536)
-        if not data:
-            raise _Broken("The server closed the connection.")
-        self._unread += data
+            # A server that sends a byte now and then must not hold us for ever.
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            data = self._socket.recv(65536)
+            if not data:
+                raise _Broken("The server closed the connection.")
+            self._unread += data
+        return found
 
 
 def _goes_on(stage: Stage, code: int) -> bool:
@@ -302,11 +295,7 @@ def _goes_on(stage: Stage, code: int) -> bool:
 
 
 def _stuffed(content: bytes) -> bytes:
-    """The content as DATA wants it: CRLF at each line's end, leading dots doubled, a lone dot last (RFC 5321, 4.5.2)."""
-    ends = content.count(b"\r\n")
-    if content.count(b"\n") != ends or content.count(b"\r") != ends:
-        # A lone one could be taken for a line's end by some server, and what follows for a command.
-        content = LONE_LINE_END.sub(b"\r\n", content)
+    """The content as DATA wants it: leading dots doubled, and a lone dot last (RFC 5321, 4.5.2)."""
     if not content.endswith(b"\r\n"):
         content += b"\r\n"
     stuffed = content.replace(b"\r\n.", b"\r\n..")
@@ -344,8 +333,8 @@ def _kind_of_refusal(stage: Stage, code: int, enhanced: str) -> Reply:
     return Reply.NO_SUCH_ADDRESS if enhanced.startswith("5.1.") else Reply.REFUSED
 
 
-def _readable(text: bytes) -> str:
-    return text.decode("utf-8", "replace")[:LONGEST_REPLY]
+def _readable(text: bytes | None) -> str:
+    return (text or b"").decode("utf-8", "replace").replace("\r", "")[:LONGEST_REPLY]
 
 
 def _words(error: BaseException) -> str:
