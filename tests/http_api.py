@@ -65,6 +65,7 @@ class RecordingHttpApi:
         self.connections = 0
         self.answer: Callable[[Posted], HttpAnswer | None] = accepted
         self.taken: dict[str, HttpAnswer] = {}
+        self._lock = threading.Lock()
         self._server = _Server(self, tls)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._scheme = "https" if tls else "http"
@@ -84,14 +85,16 @@ class RecordingHttpApi:
         return [message for message in self.messages if message.recipient == address]
 
     def take(self, posted: Posted) -> HttpAnswer | None:
-        """Called in the connections' threads, one at a time."""
-        self.requests.append(posted)
-        if posted.key in self.taken:
-            return self.taken[posted.key]
+        """Called in the connections' threads. `answer` may take its time: others are served meanwhile."""
+        with self._lock:
+            self.requests.append(posted)
+            if posted.key in self.taken:
+                return self.taken[posted.key]
         answer = self.answer(posted)
-        if answer is not None and 200 <= answer.status <= 299:
-            self.taken[posted.key] = answer
-            self.messages.append(posted)
+        with self._lock:
+            if answer is not None and 200 <= answer.status <= 299 and posted.key not in self.taken:
+                self.taken[posted.key] = answer
+                self.messages.append(posted)
         return answer
 
     def hang_up(self) -> None:
@@ -152,14 +155,13 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: _Server
 
-    def do_POST(self) -> None:  # noqa: N802  http.server looks for this name
+    def do_POST(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         posted = json.loads(self.rfile.read(int(headers["content-length"])))
         message = Posted(
             posted["from"], posted["to"], b64decode(posted["raw"]), headers.get("idempotency-key", ""), headers
         )
-        with self.server.lock:
-            answer = self.server.api.take(message)
+        answer = self.server.api.take(message)
         if answer is None:
             self.close_connection = True
             return
