@@ -19,7 +19,9 @@ import pytest
 from app.config import Settings
 from app.delivery.http_api import HttpTransport, idempotency_key, wait_of
 from app.delivery.models import Stage
+from app.delivery.smtp import SmtpTransport
 from app.delivery.transport import LONGEST_REPLY, Answer, Envelope, NotAnyMore, Reply, TransportAway
+from app.delivery.transports import open_transport
 from dev.servers import free_port
 from tests.http_api import HttpAnswer, RecordingHttpApi, refusal
 from tests.scripted import Script, ScriptedServer
@@ -38,19 +40,26 @@ def envelope(
     return Envelope(number, "golub@golub.test", recipient, content)
 
 
-@pytest.fixture
-def api() -> Iterator[RecordingHttpApi]:
+@pytest.fixture(scope="module")
+def service() -> Iterator[RecordingHttpApi]:
     with RecordingHttpApi() as service:
         yield service
 
 
 @pytest.fixture
+def api(service: RecordingHttpApi) -> RecordingHttpApi:
+    """A sending service that has received nothing yet."""
+    service.reset()
+    return service
+
+
+@pytest.fixture
 def transport_to(settings: Settings) -> Iterator[Callable[..., HttpTransport]]:
-    """A function that makes a transport to that address; it waits a second for everything."""
+    """A function that makes a transport to that address; it waits five seconds for an answer."""
     made: list[HttpTransport] = []
 
     def to(url: str, **changes: object) -> HttpTransport:
-        changes = {"send_api_url": url, "send_api_token": TOKEN, "mail_timeout_seconds": 1.0} | changes
+        changes = {"send_api_url": url, "send_api_token": TOKEN, "mail_timeout_seconds": 5.0} | changes
         made.append(HttpTransport(settings.model_copy(update=changes)))
         return made[-1]
 
@@ -103,11 +112,15 @@ def say(*answers: bytes | None, pause: float = 0) -> Script:
             if not pause:
                 connection.sendall(answer)
                 continue
-            for place in range(len(answer)):
-                connection.sendall(answer[place : place + 1])
-                time.sleep(pause)
+            drip(connection, answer, pause)
 
     return script
+
+
+def drip(connection: socket.socket, text: bytes, pause: float) -> None:
+    for place in range(len(text)):
+        connection.sendall(text[place : place + 1])
+        time.sleep(pause)
 
 
 def exchange(to: Callable[..., HttpTransport], script: Script, *envelopes: Envelope) -> list[Answer]:
@@ -608,9 +621,12 @@ def test_an_answer_that_takes_too_long_is_none(transport_to: Callable[..., HttpT
 def test_a_body_that_drips_is_waited_for_no_longer_than_a_whole_answer(
     transport_to: Callable[..., HttpTransport],
 ) -> None:
-    dripping = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n" + b" " * 1000
-    with ScriptedServer(say(dripping, pause=0.005)) as server:
-        transport = transport_to(f"http://127.0.0.1:{server.port}/", mail_timeout_seconds=0.8)
+    def dripping(connection: socket.socket) -> None:
+        say(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")(connection)
+        drip(connection, b" " * 1000, 0.01)
+
+    with ScriptedServer(dripping) as server:
+        transport = transport_to(f"http://127.0.0.1:{server.port}/", mail_timeout_seconds=0.5)
         started = time.monotonic()
         [found] = send(transport, envelope())
         assert time.monotonic() - started < 3
@@ -807,3 +823,16 @@ def test_the_token_is_in_no_fault(transport_to: Callable[..., HttpTransport], ca
         list(transport_to(f"http://127.0.0.1:{free_port()}/").send([envelope()], Begun()))
     assert TOKEN not in repr(caught.value)
     assert TOKEN not in caplog.text
+
+
+# Which way
+
+
+def test_mailings_leave_through_the_sending_service_when_there_is_one(
+    settings: Settings, api: RecordingHttpApi
+) -> None:
+    by_http = open_transport(settings.model_copy(update={"send_api_url": api.url}))
+    [answer] = by_http.send([envelope()], Begun())
+    by_http.close()
+    assert answer.kind is Reply.ACCEPTED
+    assert isinstance(open_transport(settings), SmtpTransport)
