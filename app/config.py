@@ -235,8 +235,8 @@ class Settings(BaseSettings):
 
     @property
     def mail_account(self) -> str:
-        """What rates and the breaker are kept for: one account at one mail server."""
-        return f"{self.mail_username or ''}@{self.mail_server}:{self.mail_port}"
+        """What rates and the breaker are kept for: the sending service, or one account at one mail server."""
+        return self.send_api_url or f"{self.mail_username or ''}@{self.mail_server}:{self.mail_port}"
 
     @property
     def hosts(self) -> list[str]:

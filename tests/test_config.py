@@ -195,6 +195,12 @@ def test_without_a_sending_service_the_mail_server_sends(monkeypatch: pytest.Mon
     assert settings(**PRODUCTION, send_api_url="").send_api_url == ""
 
 
+def test_a_sending_service_has_rates_and_a_breaker_of_its_own() -> None:
+    at_server = settings(**PRODUCTION).mail_account
+    at_service = settings(**PRODUCTION, send_api_url="https://sending.golub.test/").mail_account
+    assert (at_server, at_service) == ("@smtp.golub.test:587", "https://sending.golub.test/")
+
+
 @pytest.mark.parametrize("app_env", ["production", "test"])
 def test_the_inbox_is_for_development_only(app_env: str) -> None:
     (line,) = refusal(**PRODUCTION | {"app_env": app_env, "inbox_enabled": True})
