@@ -1,6 +1,7 @@
 """Typed settings, read from the environment and `.env`, and checked once at start."""
 
 import hashlib
+import ipaddress
 import os
 import tempfile
 from pathlib import Path
@@ -62,6 +63,32 @@ def _base_url(url: str) -> str:
     if parsed.username or parsed.query is not None or parsed.fragment is not None:
         raise ValueError("must be a plain address: no account, no ?, no #")
     return str(parsed).rstrip("/")
+
+
+def _send_api_url(url: str) -> str:
+    if not url:
+        return url
+    try:
+        parsed = TypeAdapter(HttpUrl).validate_python(url)
+    except ValidationError:
+        raise ValueError("is no address such as https://sending.example.com/v1/messages") from None
+    if parsed.username or parsed.password or parsed.fragment is not None:
+        raise ValueError("must be a plain address: no #, and no account, which SEND_API_TOKEN is for")
+    return str(parsed)
+
+
+def _token(token: str) -> str:
+    if not all("!" <= letter <= "~" for letter in token):
+        raise ValueError("may have letters, digits and signs of ASCII only, and no space")
+    return token
+
+
+def _is_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _database_url(url: str) -> str:
@@ -130,6 +157,9 @@ class Settings(BaseSettings):
     mail_per_second: Annotated[int, Field(ge=0)] = 0
     mail_per_hour: Annotated[int, Field(ge=0)] = 0
 
+    send_api_url: Annotated[str, AfterValidator(_send_api_url)] = ""  # empty: mailings leave through the mail server
+    send_api_token: Annotated[str, AfterValidator(_token)] = ""
+
     inbox_port: Port = 5025
     inbox_enabled: bool = False  # follows from the others, see _fill_development
 
@@ -188,6 +218,13 @@ class Settings(BaseSettings):
             raise ValueError("and MAIL_USE_TLS exclude each other: TLS means STARTTLS, SSL means TLS from the start")
         return value
 
+    @field_validator("send_api_url")
+    @classmethod
+    def _no_messages_in_the_clear(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("app_env") == "production" and value.startswith("http://") and not _is_this_machine(value):
+            raise ValueError("must begin with https:// in production, unless the service is on this machine")
+        return value
+
     @property
     def is_production(self) -> bool:
         return self.app_env == "production"
@@ -198,8 +235,8 @@ class Settings(BaseSettings):
 
     @property
     def mail_account(self) -> str:
-        """What rates and the breaker are kept for: one account at one mail server."""
-        return f"{self.mail_username or ''}@{self.mail_server}:{self.mail_port}"
+        """What rates and the breaker are kept for: the sending service, or one account at one mail server."""
+        return self.send_api_url or f"{self.mail_username or ''}@{self.mail_server}:{self.mail_port}"
 
     @property
     def hosts(self) -> list[str]:

@@ -111,6 +111,17 @@ def test_in_production_a_missing_setting_is_named(name: str) -> None:
         ("mail_timeout_seconds", 0),
         ("mail_timeout_seconds", "nan"),
         ("mail_timeout_seconds", "inf"),
+        ("send_api_url", "sending.golub.test"),
+        ("send_api_url", "ftp://sending.golub.test"),
+        ("send_api_url", "https://me:password@sending.golub.test"),
+        ("send_api_url", "https://:password@sending.golub.test"),
+        ("send_api_url", "https://sending.golub.test/#top"),
+        ("send_api_url", "http://sending.golub.test/"),
+        ("send_api_url", "http://10.0.0.5/"),
+        ("send_api_url", "http://localhost.golub.test/"),
+        ("send_api_token", "two words"),
+        ("send_api_token", "token\r\nX-More: 1"),
+        ("send_api_token", "ключ"),
         ("inbox_port", -1),
         ("inbox_enabled", "true"),
         ("log_level", "loud"),
@@ -147,8 +158,10 @@ def test_a_refusal_shows_no_password() -> None:
         "secret_key": "hunter2",
         "database_url": "postgresql://golub:hunter2@localhost:x/golub",
         "redis_url": "redis://:hunter2@localhost:x",
+        "send_api_url": "https://golub:hunter2@sending.golub.test",
+        "send_api_token": "hunter2 ",
     }
-    assert len(refusal(**given)) == 3
+    assert len(refusal(**given)) == 5
     assert "hunter2" not in "\n".join(refusal(**given))
 
 
@@ -156,6 +169,36 @@ def test_tls_and_ssl_exclude_each_other() -> None:
     (line,) = refusal(**PRODUCTION, mail_use_tls=True, mail_use_ssl=True)
     assert "MAIL_USE_SSL" in line
     assert "MAIL_USE_TLS" in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://sending.golub.test/v1/messages?version=2",
+        "http://127.0.0.1:8025/",
+        "http://[::1]:8025/send",
+        "http://localhost:8025/",
+    ],
+)
+def test_a_sending_service_is_asked_over_tls_or_on_this_machine(url: str) -> None:
+    assert settings(**PRODUCTION, send_api_url=url).send_api_url == url
+
+
+def test_outside_production_a_sending_service_may_be_asked_without_tls() -> None:
+    given = settings(**PRODUCTION | {"app_env": "test"}, send_api_url="http://sending.golub.test/")
+    assert given.send_api_url == "http://sending.golub.test/"
+
+
+def test_without_a_sending_service_the_mail_server_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEND_API_URL", "")
+    assert settings(**PRODUCTION).send_api_url == ""
+    assert settings(**PRODUCTION, send_api_url="").send_api_url == ""
+
+
+def test_a_sending_service_has_rates_and_a_breaker_of_its_own() -> None:
+    at_server = settings(**PRODUCTION).mail_account
+    at_service = settings(**PRODUCTION, send_api_url="https://sending.golub.test/").mail_account
+    assert (at_server, at_service) == ("@smtp.golub.test:587", "https://sending.golub.test/")
 
 
 @pytest.mark.parametrize("app_env", ["production", "test"])
@@ -260,11 +303,12 @@ def test_the_sample_names_exactly_what_can_be_set() -> None:
 
 
 def test_the_sample_says_the_true_defaults() -> None:
+    examples = {"instance_path", "mail_username", "mail_password", "trusted_hosts", "send_api_url", "send_api_token"}
     for name, field in Settings.model_fields.items():
         if not field.is_required() and f"\n# {name.upper()}=" in SAMPLE.read_text():
             said = SAMPLE.read_text().split(f"\n# {name.upper()}=")[1].splitlines()[0]
             expected = "false" if field.default is False else str(field.default)
-            assert name in ("instance_path", "mail_username", "mail_password", "trusted_hosts") or said == expected
+            assert name in examples or said == expected
 
 
 def test_every_setting_of_the_sample_has_a_comment_that_names_its_default() -> None:
