@@ -168,7 +168,7 @@ class Settings(BaseSettings):
     claim_size: Annotated[int, Field(ge=1, le=1000)] = 100
     claim_lease_seconds: Annotated[int, Field(ge=10, le=3600)] = 120
     deliver_slice_seconds: Annotated[float, Field(gt=0, le=300)] = 10
-    deliver_connections: Annotated[int, Field(ge=1, le=50)] = 2
+    deliver_connections: Annotated[int, Field(ge=1, le=50)] = 4
     retry_first_seconds: Annotated[int, Field(ge=1, le=86400)] = 60
     retry_longest_seconds: Annotated[int, Field(ge=1, le=86400)] = 3600
     retry_hours: Annotated[float, Field(ge=0, le=240)] = 24

@@ -12,7 +12,12 @@ from structlog.typing import EventDict, Processor
 from app.config import Settings
 
 SECRET_WORDS = ("password", "secret", "token", "authorization", "cookie", "html", "body")
-QUIET = {"rq.worker": logging.WARNING, "rq_scheduler.scheduler": logging.WARNING, "mail.log": logging.WARNING}
+QUIET = {
+    "rq.worker": logging.WARNING,
+    "rq_scheduler.scheduler": logging.WARNING,
+    "mail.log": logging.WARNING,
+    "httpcore": logging.WARNING,  # it logs headers, tokens among them
+}
 
 
 def configure_logs(settings: Settings) -> None:

@@ -129,7 +129,7 @@ def test_in_production_a_missing_setting_is_named(name: str) -> None:
         ("claim_size", 1001),
         ("claim_lease_seconds", 9),
         ("deliver_slice_seconds", 0),
-        ("deliver_parallel", 0),
+        ("deliver_connections", 0),
         ("attempts_max", 0),
         ("attempts_max", "1.5"),
     ],
