@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app import clock
 from app.config import Settings
-from app.delivery import policy, queries, rates, render, service
+from app.delivery import pace, policy, queries, rates, render, service
 from app.delivery.breaker import Breaker
 from app.delivery.journal import Journal, JournalAway
 from app.delivery.models import DeliveryStatus, Run, SkipReason, Stage
@@ -164,6 +164,7 @@ class _Done:
     batch: Batch
     journal: str
     outcomes: dict[int, Outcome]
+    seconds: float  # that the sending took
     is_well: bool  # the mail server has answered as one that works
 
 
@@ -227,10 +228,15 @@ class Courier:
             db.session.rollback()
             raise
         if done is not None:
-            self._journal.recorded(done.journal)
-            if is_run_done:
-                self._work.on_done(done.batch.run_id)
+            self._after_record(done, is_run_done)
         return batch
+
+    def _after_record(self, done: _Done, is_run_done: bool) -> None:
+        self._journal.recorded(done.journal)
+        tried = sum(outcome.answer is not None for outcome in done.outcomes.values())
+        pace.note(self._work.redis, done.batch.run_id, tried, done.seconds)
+        if is_run_done:
+            self._work.on_done(done.batch.run_id)
 
     def _record(self, done: _Done) -> bool:
         is_run_done = service.record(done.batch, list(done.outcomes.values()))
@@ -258,9 +264,7 @@ class Courier:
             except DBAPIError:
                 db.session.rollback()
                 continue
-            self._journal.recorded(done.journal)
-            if is_run_done:
-                self._work.on_done(done.batch.run_id)
+            self._after_record(done, is_run_done)
             return
         log.error("record.failed", claim=done.batch.claim_id, help="the sweep will read its journal")
 
@@ -312,6 +316,7 @@ class Courier:
         self._in_flight: dict[int, Claimed] = {}
         self._begun: set[int] = set()
         self._halted = False
+        began = time.monotonic()
         outcomes: dict[int, Outcome] = {}
         is_well = False
         try:
@@ -342,7 +347,7 @@ class Courier:
         self._journal.flush()
         if is_well and self._may_probe:
             self._work.breaker.close()
-        return _Done(batch, self._journal_name, outcomes, is_well)
+        return _Done(batch, self._journal_name, outcomes, time.monotonic() - began, is_well)
 
     def _begin(self, delivery_id: int) -> None:
         if self._halted:
