@@ -5,6 +5,7 @@ is refused before a parser sees it.
 """
 
 import re
+import secrets
 import unicodedata
 from collections import Counter
 from typing import Any
@@ -21,6 +22,7 @@ from inscriptis.model.tag import CustomHtmlTagHandlerMapping
 from lxml import etree  # type: ignore[import-untyped]  # lxml has no types
 from lxml import html as lxml_html
 
+from app import merge_fields
 from app.errors import RuleBroken
 from app.messages.models import Message
 from app.texts import composed
@@ -96,7 +98,7 @@ def parse_subject(text: str) -> str:
     """One line of 1 to 200 characters in NFC.
 
     Raises:
-        BadContent: when it is empty, too long, or has line breaks or other control characters.
+        BadContent: when it is empty, too long, has line breaks or other control characters, or a field that is none.
     """
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
         raise BadContent(_("A subject is one line, without control characters."))
@@ -105,6 +107,7 @@ def parse_subject(text: str) -> str:
         raise BadContent(_("Write a subject."))
     if len(subject) > LONGEST_SUBJECT:
         raise BadContent(_("A subject has at most %(limit)s characters.", limit=LONGEST_SUBJECT))
+    _check_fields(subject)
     return subject
 
 
@@ -112,7 +115,7 @@ def parse_html(text: str) -> str:
     """The HTML as it is stored: sanitised.
 
     Raises:
-        BadContent: when it is too large, too tangled, or nothing in it can be seen.
+        BadContent: when it is too large, too tangled, nothing in it can be seen, or a field in it is none.
     """
     _check_size(text)
     html = sanitise(text)
@@ -120,6 +123,7 @@ def parse_html(text: str) -> str:
     _check_size(html)
     if not is_visible(text_of(html)) and not re.search(r'<img [^>]*src="', html):
         raise BadContent(_("Write something that can be seen: text, or a picture."))
+    _check_fields(html, typed=_plain(text))
     return html
 
 
@@ -127,11 +131,33 @@ def parse_text(text: str) -> str:
     """The text part as the owner wrote it; empty when they leave it to us.
 
     Raises:
-        BadContent: when it is too large.
+        BadContent: when it is too large, or a field in it is none.
     """
     text = _plain(text).strip("\n")
     _check_size(text)
-    return _composed(text) if is_visible(text) else ""
+    if not is_visible(text):
+        return ""
+    text = _composed(text)
+    _check_fields(text)
+    return text
+
+
+def _check_fields(text: str, *, typed: str | None = None) -> None:
+    """Refuse a merge field that is none; `typed` is HTML as its author sees it, before it was cleaned to `text`."""
+    try:
+        merge_fields.parse(text, html=typed is not None)
+    except merge_fields.BadField as error:
+        if typed is not None:
+            error = merge_fields.BadField(error.why, typed, _place_before_cleaning(error.position, text, typed))
+        raise BadContent(str(error)) from None
+
+
+def _place_before_cleaning(position: int, cleaned: str, typed: str) -> int:
+    """Where the braces at this position stood; about there when cleaning took some out."""
+    place = -1
+    for _each in range(cleaned.count("{{", 0, position) + 1):
+        place = typed.find("{{", place + 1 if place < 0 else place + 2)
+    return place if place >= 0 and typed.count("{{") == cleaned.count("{{") else min(position, len(typed))
 
 
 def _composed(text: str) -> str:
@@ -159,6 +185,14 @@ def _plain(text: str) -> str:
 
 # ── Sanitising ──
 
+# The one field that is an address by itself; editors write its braces in percent signs. While a letter is cleaned an
+# address stands for it that nobody can guess: one that its author writes is not turned into the field.
+_BLANK = r"(?:\s|&nbsp;|%20)*"
+_LINK_OUT = re.compile(
+    rf"(?:\{{\{{|%7B%7B){_BLANK}{merge_fields.UNSUBSCRIBE_URL}{_BLANK}(?:\}}\}}|%7D%7D)", re.IGNORECASE
+)
+_STAND_IN = f"https://{secrets.token_hex(16)}.invalid/"
+
 
 def sanitise(html: str) -> str:
     """`html` with what letters need (text, tables, pictures, links, inline styles) and nothing active.
@@ -168,7 +202,7 @@ def sanitise(html: str) -> str:
     Raises:
         BadContent: when it is nested too deeply, or too tangled, to be parsed in bounded time.
     """
-    html = _plain(html)
+    html = _LINK_OUT.sub(_STAND_IN, _plain(html))
     _check_nesting(html)
     cleaned = nh3.clean(
         html,
@@ -182,12 +216,12 @@ def sanitise(html: str) -> str:
         link_rel=None,
     )
     _check_nesting(cleaned)
-    return cleaned
+    return cleaned.replace(_STAND_IN, "{{ " + merge_fields.UNSUBSCRIBE_URL + " }}")
 
 
 def removed_from(html: str) -> list[str]:
     """What `sanitise` takes out of `html` and its author may miss: such as `<script>`, `onclick`, `src="cid:logo"`."""
-    root = _tree(html)
+    root = _tree(_LINK_OUT.sub(_STAND_IN, html))
     if root is None:
         return []
     found = dict.fromkeys(name for element in root.iter(etree.Element) for name in _removed_of(element))

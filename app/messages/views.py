@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, flash, request, url_for
 from flask_babel import gettext as _
 
-from app import web
+from app import merge_fields, web
 from app.auth.access import requires, signed_in
 from app.auth.models import User
 from app.auth.roles import Permission
@@ -52,7 +52,8 @@ def show_message(message_id: int) -> Response:
     return web.render(
         "messages/show.html",
         message=message,
-        text=content.text_part(message),
+        text=preview.filled(content.text_part(message)),
+        has_fields="{{" in message.subject + message.html + message.text,
         is_own=user.may(Permission.OWN_THINGS) and message.owner_id == user.id,
         may_edit=message.owner_id == user.id or user.may(Permission.EDIT_OTHERS),
         user=user,
@@ -154,6 +155,7 @@ def _form_page(form: MessageForm, message: Message | None) -> Response:
         status=422 if form.errors else 200,
         form=form,
         message=message,
+        fields=[*merge_fields.NAMES, "attributes.city"],
     )
 
 
