@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Self
 
-from flask import Blueprint, Response, flash, request, url_for
+from flask import Blueprint, Response, current_app, flash, request, url_for
 from flask_babel import format_date
 from flask_babel import gettext as _
 from sqlalchemy.orm import selectinload
@@ -14,15 +14,16 @@ from app import web
 from app.auth.access import requires, signed_in
 from app.auth.models import User
 from app.auth.roles import Permission
-from app.clients import queries, segments, service
+from app.clients import queries, segments, service, unsubscribe
 from app.clients.forms import STATUS_LABELS, ClientForm, ConditionsForm, SegmentForm
 from app.clients.models import Client, ClientStatus, Segment
 from app.clients.segments import Counts
 from app.clients.service import AlreadyThere
-from app.extensions import db
+from app.errors import NotFound
+from app.extensions import csrf, db
 from app.paging import paginate
 
-blueprint = Blueprint("clients", __name__, url_prefix="/clients")
+blueprint = Blueprint("clients", __name__)
 
 
 @blueprint.context_processor
@@ -53,7 +54,7 @@ def _argument(name: str) -> str:
     return request.args.get(name, "").replace("\0", "").strip()
 
 
-@blueprint.get("/")
+@blueprint.get("/clients/")
 @requires(Permission.OWN_THINGS)
 def list_clients() -> Response:
     user, filters, cursor = signed_in(), Filters.of_request(), request.args.get("after")
@@ -77,7 +78,7 @@ def list_clients() -> Response:
     return response
 
 
-@blueprint.get("/<int:client_id>")
+@blueprint.get("/clients/<int:client_id>")
 @requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
 def show_client(client_id: int) -> Response:
     user = signed_in()
@@ -87,7 +88,7 @@ def show_client(client_id: int) -> Response:
     return web.render("clients/show.html", client=client, user=user, may_edit=may_edit, owner=owner)
 
 
-@blueprint.route("/new", methods=["GET", "POST"])
+@blueprint.route("/clients/new", methods=["GET", "POST"])
 @requires(Permission.OWN_THINGS)
 def create_client() -> Response:
     form = ClientForm()
@@ -95,7 +96,7 @@ def create_client() -> Response:
     return _save_client(form, lambda: service.create_client(owner, form.client_data()), _("The client is added."))
 
 
-@blueprint.route("/<int:client_id>/edit", methods=["GET", "POST"])
+@blueprint.route("/clients/<int:client_id>/edit", methods=["GET", "POST"])
 @requires(Permission.OWN_THINGS)
 def edit_client(client_id: int) -> Response:
     client = service.get_client(signed_in(), client_id, to_edit=True)
@@ -120,7 +121,7 @@ def _save_client(form: ClientForm, save: Callable[[], Client], success: str, cli
     return web.render("clients/form.html", block="form", status=status, form=form, client=client)
 
 
-@blueprint.post("/<int:client_id>/delete")
+@blueprint.post("/clients/<int:client_id>/delete")
 @requires(Permission.OWN_THINGS)
 def delete_client(client_id: int) -> Response:
     client = service.get_client(signed_in(), client_id, to_edit=True)
@@ -131,7 +132,7 @@ def delete_client(client_id: int) -> Response:
     return web.redirect_to(url_for(".list_clients"))
 
 
-@blueprint.get("/segments/")
+@blueprint.get("/clients/segments/")
 @requires(Permission.OWN_THINGS)
 def list_segments() -> Response:
     return web.render(
@@ -142,7 +143,7 @@ def list_segments() -> Response:
     )
 
 
-@blueprint.route("/segments/new", methods=["GET", "POST"])
+@blueprint.route("/clients/segments/new", methods=["GET", "POST"])
 @requires(Permission.OWN_THINGS)
 def create_segment() -> Response:
     """The form, filled with what the address says; HTMX asks this way for the count while somebody types."""
@@ -154,7 +155,7 @@ def create_segment() -> Response:
     return web.render("clients/segment_form.html", block="count", form=form, segment=None, counts=_counts_of_request())
 
 
-@blueprint.route("/segments/<int:segment_id>/edit", methods=["GET", "POST"])
+@blueprint.route("/clients/segments/<int:segment_id>/edit", methods=["GET", "POST"])
 @requires(Permission.OWN_THINGS)
 def edit_segment(segment_id: int) -> Response:
     segment = service.get_segment(signed_in(), segment_id)
@@ -184,7 +185,7 @@ def _save_segment(form: SegmentForm, save: Callable[[], object], segment: Segmen
     )
 
 
-@blueprint.post("/segments/<int:segment_id>/delete")
+@blueprint.post("/clients/segments/<int:segment_id>/delete")
 @requires(Permission.OWN_THINGS)
 def delete_segment(segment_id: int) -> Response:
     service.delete_segment(service.get_segment(signed_in(), segment_id))
@@ -202,3 +203,58 @@ def _counts_of_request() -> Counts | None:
 
 def _offer_tags(form: ConditionsForm, owner: User, present: str | None = None) -> None:
     form.offer_tags(db.session.scalars(queries.tag_names_in_use(owner)), present)
+
+
+# ── Leaving: for recipients, who have no account ──
+
+
+def _by_link(view: web.View) -> web.View:
+    """For whoever has the link: its address is a secret of the recipient, so no token of a session is asked for."""
+    csrf.exempt(view)
+    return view
+
+
+@blueprint.route("/unsubscribe/<token>", methods=["GET", "POST"])
+@_by_link
+@web.takes_files  # mail programs send their one click as such a form (RFC 8058, 3.2)
+def leave(token: str) -> Response:
+    """GET asks, and changes nothing: programs that look for harm follow the links of letters.
+
+    POST comes from our page's button or from the one of a mail program (RFC 8058), which takes no redirect.
+    """
+    client_id = _client_id_of(token)
+    if request.method == "POST":
+        unsubscribe.unsubscribe(client_id)
+        db.session.commit()
+    return _show_recipient(client_id, token)
+
+
+@blueprint.post("/unsubscribe/<token>/undo")
+@_by_link
+def come_back(token: str) -> Response:
+    client_id = _client_id_of(token)
+    unsubscribe.subscribe_again(client_id)
+    db.session.commit()
+    return _show_recipient(client_id, token, is_back=True)
+
+
+def _client_id_of(token: str) -> int:
+    client_id = unsubscribe.client_id_of(token, current_app.config["SETTINGS"])
+    if client_id is None:
+        raise NotFound(_("This link is not whole. Open it from the letter again."))
+    return client_id
+
+
+def _show_recipient(client_id: int, token: str, *, is_back: bool = False) -> Response:
+    """How things stand with this recipient. Somebody who is deleted gets nothing more, which is what they want."""
+    client = db.session.get(Client, client_id, populate_existing=True)
+    response = web.render(
+        "clients/unsubscribe.html",
+        address=unsubscribe.half_hidden(client.email) if client else "",
+        gets_letters=client is not None and client.status is ClientStatus.ACTIVE,
+        may_come_back=client is not None and client.status is ClientStatus.UNSUBSCRIBED,
+        is_back=is_back,
+        token=token,
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
