@@ -56,8 +56,8 @@ PEOPLE = (
 
 BRANDS = {"en": "Feather &amp; Bean", "ru": "Перо и зерно"}
 FEET = {
-    "en": "You get this letter because you asked us for news. Answer it if you would rather not.",
-    "ru": "Вы получили это письмо, потому что просили нас писать. Если передумали, просто ответьте на него.",
+    "en": 'You get this letter because you asked us for news. <a href="{{ unsubscribe_url }}">Unsubscribe</a>',
+    "ru": 'Вы получили это письмо, потому что просили нас писать. <a href="{{ unsubscribe_url }}">Отписаться</a>',
 }
 
 
