@@ -73,7 +73,8 @@ def test_the_letter_is_the_frozen_message(planned_run: PlannedRun, smtp: Recordi
     message = smtp.letters[0].message
     assert message["Subject"] == "News"
     text, html = message.iter_parts()
-    assert (text.get_content().strip(), html.get_content().strip()) == ("Hello!", "<p>Hello!</p>")
+    assert text.get_content().startswith("Hello!")
+    assert html.get_content().startswith("<p>Hello!</p>")
 
 
 def test_each_answer_finds_its_own_delivery(planned_run: PlannedRun, smtp: RecordingSmtp) -> None:

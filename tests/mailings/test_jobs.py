@@ -183,4 +183,4 @@ def test_the_written_text_part_is_sent_as_it_was_written(user: User, run_jobs: R
     jobs.announce(mailing)
     run_jobs()
     text, _html = smtp.letters[0].message.iter_parts()
-    assert text.get_content().strip() == "By hand"
+    assert text.get_content().startswith("By hand")
