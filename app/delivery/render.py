@@ -145,7 +145,8 @@ def _pieces_of_text(frozen: FrozenMessage) -> Pieces:
     pieces = parse_leniently(text)
     if _has_link(pieces):
         return pieces
-    return parse_leniently(f"{text}\n{frozen.footer}: {LINK}\n".lstrip("\n"))
+    before = "" if text == "\n" else f"{text}\n"
+    return parse_leniently(f"{before}{frozen.footer}: {LINK}\n")
 
 
 def _pieces_of_html(frozen: FrozenMessage) -> Pieces:

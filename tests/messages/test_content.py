@@ -399,3 +399,98 @@ def test_text_nested_too_deeply_for_a_layout_is_still_there():
 def test_the_text_part_is_the_owners_or_made_from_the_html():
     assert content.text_part(Message(html="<p>HTML</p>", text="")) == "HTML"
     assert content.text_part(Message(html="<p>HTML</p>", text="Mine")) == "Mine"
+
+
+# ── Merge fields ──
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<p>Hello {{ first_name | default: "friend" }}!</p>',
+        '<a href="{{ unsubscribe_url }}">Unsubscribe</a>',
+        '<a href="mailto:{{ email }}">x</a>',
+        '<a href="https://golub.example/?e={{ email }}&amp;n={{ last_name | default: &quot;x&quot; }}">x</a>',
+        '<p title="{{ full_name }}">{{&nbsp;attributes.city&nbsp;}}</p>',
+        '<img src="https://golub.example/{{ attributes.picture }}.png">',
+    ],
+)
+def test_fields_survive_cleaning_as_they_are(html):
+    assert content.parse_html(html) == html
+    assert content.parse_html(content.parse_html(html)) == html
+    assert content.removed_from(html) == []
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "{{unsubscribe_url}}",
+        "{{&nbsp;unsubscribe_url }}",
+        "%7B%7B%20unsubscribe_url%20%7D%7D",
+        " {{ unsubscribe_url }}",
+    ],
+)
+def test_the_link_to_unsubscribe_is_kept_however_an_editor_writes_it(href):
+    cleaned = content.parse_html(f"<a href='{href}'>x</a>")
+    assert re.fullmatch(r'<a href=" ?\{\{ unsubscribe_url \}\}">x</a>', cleaned)
+    assert content.text_of(cleaned) == "x ({{ unsubscribe_url }})"
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<a href='{{ attributes.site }}'>x</a>",
+        "<a href='javascript:{{ unsubscribe_url }}'>x</a>",
+        "<a href='x{{ unsubscribe_url }}'>x</a>",
+        "<{{ unsubscribe_url }} onclick=x>x",
+        "<p {{ unsubscribe_url }} onclick=x>x",
+        "<script>{{ unsubscribe_url }}</script>x",
+        "<p style='color:{{ unsubscribe_url }}'>x</p>",
+    ],
+)
+def test_a_field_opens_no_way_around_the_cleaning(html):
+    cleaned = content.sanitise(html)
+    assert_inert(cleaned)
+    assert "href" not in cleaned
+    assert ".invalid" not in cleaned
+
+
+@pytest.mark.parametrize(
+    ("html", "words"),
+    [
+        (
+            "<p>Hi</p>\n<p>{{ first_nme }}</p>",
+            "Line 2, column 4: there is no field “first_nme”. Did you mean “first_name”?",
+        ),
+        (
+            "<p onclick='x' title='a'\nid='b'>{{ <b>first_name</b> }}",
+            "Line 2, column 8: there is formatting inside a field.",
+        ),
+        ("<p>{<b>{ first_name }}</b>", "there is formatting inside a field."),
+        ("<p>{{ first_name }</p><p>{{ email }}</p>", "Line 1, column 4: “{{” begins a field"),
+        ("<!-- {{ old }} --><p>{{ nme }}</p>", "there is no field “nme”."),
+        ("<p>&#123;&#123; nme }}</p>", "there is no field “nme”."),
+    ],
+)
+def test_what_is_no_field_is_refused_with_its_place_as_typed(html, words):
+    with pytest.raises(BadContent) as caught:
+        content.parse_html(html)
+    assert words in str(caught.value)
+
+
+def test_fields_in_what_is_left_out_are_nobodys_business():
+    assert content.parse_html("<!-- {{ x }} --><style>a{{x}}</style><p>y</p>") == "<p>y</p>"
+
+
+@pytest.mark.parametrize("parse", [content.parse_subject, content.parse_text])
+def test_subjects_and_text_parts_have_fields_too(parse):
+    good = 'For {{ first_name | default: "you" }}'
+    assert parse(good) == good
+    with pytest.raises(BadContent, match="Line 1, column 5: there is no field “name”"):
+        parse("For {{ name }}")
+
+
+def test_the_text_part_keeps_the_fields():
+    html = '<p>Hi {{ first_name | default: "friend &amp; you" }},<br><b>{{&nbsp;email }}</b></p>'
+    shown = " ".join(content.text_of(html).split())
+    assert shown == 'Hi {{ first_name | default: "friend & you" }}, {{ email }}'

@@ -428,3 +428,48 @@ def test_whoever_is_not_logged_in_is_sent_to_the_log_in_page(client, shared):
         assert answer.status_code in (302, 303)
         assert answer.location.startswith("/auth/login")
     assert client.post(f"/messages/{shared}/delete").status_code in (302, 303)
+
+
+# ── Merge fields ──
+
+
+@pytest.mark.parametrize("field", ["subject", "html", "text"])
+@pytest.mark.parametrize("headers", [{}, HTMX], ids=["page", "fragment"])
+def test_an_unknown_field_is_named_beside_the_text_it_stands_in(owner_client, all_messages, field, headers):
+    answer = owner_client.post("/messages/new", data=LETTER | {field: "Dear {{ first_nme }}"}, headers=headers)
+    assert answer.status_code == 422
+    assert "Line 1, column 6: there is no field “first_nme”. Did you mean “first_name”?" in answer.text
+    assert answer.text.count('aria-invalid="true"') == 1
+    assert all_messages() == []
+
+
+def test_the_form_lists_the_fields(owner_client):
+    page = owner_client.get("/messages/new").text
+    assert "<code>{{ first_name }}</code>" in page
+    assert "<code>{{ unsubscribe_url }}</code>" in page
+
+
+def test_a_message_is_shown_as_a_sample_client_would_get_it(owner_client, owner, make_message):
+    message = make_message(
+        owner,
+        subject="For {{ first_name }}",
+        html='<p>{{ full_name }}, {{ attributes.city | default: "your town" }}, {{ attributes.dog }}</p>'
+        '<a href="{{ unsubscribe_url }}">x</a>',
+        text="Dear {{ first_name }}",
+    )
+    preview = owner_client.get(f"/messages/{message}/preview").text
+    assert "<title>For Anna</title>" in preview
+    assert "<p>Petrova Anna Sergeyevna, your town, [dog]</p>" in preview
+    assert '<a href="https://example.com/unsubscribe">x</a>' in preview
+    page = owner_client.get(f"/messages/{message}").text
+    assert "Dear Anna" in page
+    assert "The fields are filled in for a sample client." in page
+
+
+def test_a_message_without_fields_says_nothing_of_them(owner_client, message):
+    assert "sample client" not in owner_client.get(f"/messages/{message}").text
+
+
+def test_a_message_older_than_the_rules_is_still_shown(owner_client, owner, make_message):
+    message = make_message(owner, subject="{{ x", html="<p>{{ first name }}</p>")
+    assert "{{ first name }}" in owner_client.get(f"/messages/{message}/preview").text
