@@ -3,8 +3,8 @@
 Its state is a hint in Redis: without Redis it is closed, and every worker finds out for itself.
 """
 
-from dataclasses import dataclass
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 

@@ -12,19 +12,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
-from flask_babel import force_locale
-from flask_babel import gettext as _
 from redis import Redis
 from sqlalchemy.exc import DBAPIError
 
 from app import clock
-from app.clients import unsubscribe
 from app.config import Settings
 from app.delivery import pace, policy, queries, rates, render, service
 from app.delivery.breaker import Breaker
 from app.delivery.journal import Journal, JournalAway
 from app.delivery.models import DeliveryStatus, Run, SkipReason, Stage
-from app.delivery.render import EnvelopeMaker, FrozenMessage
+from app.delivery.render import EnvelopeMaker
 from app.delivery.service import Batch, Claimed, LostClaim, Outcome
 from app.delivery.transport import Answer, Envelope, NotAnyMore, Reply, Transport, TransportAway
 from app.extensions import db
@@ -69,25 +66,9 @@ class Slice:
         """What makes the letters of this run; compiled once."""
         if run_id not in self.letters:
             run = db.session.get_one(Run, run_id)
-            self.letters[run_id] = render.compile_message(_frozen(run, self.settings))
+            self.letters[run_id] = render.compile_message(render.frozen(run, self.settings))
             db.session.commit()
         return self.letters[run_id]
-
-
-def _frozen(run: Run, settings: Settings) -> FrozenMessage:
-    with force_locale(run.language):
-        footer = _("Unsubscribe")
-    return FrozenMessage(
-        run_id=run.id,
-        mailing_id=run.mailing_id,
-        sender=run.sender,
-        reply_to=run.reply_to,
-        subject=run.subject,
-        html=run.html,
-        text=run.text,
-        unsubscribe_url=unsubscribe.link_maker(settings),
-        footer=footer,
-    )
 
 
 def deliver(couriers: Sequence["Courier"], work: Slice, context: Callable[[], AbstractContextManager[object]]) -> None:

@@ -72,7 +72,6 @@ class Run(Base):
     text: Mapped[str] = mapped_column(Text)
     sender: Mapped[str] = mapped_column(String(320))
     reply_to: Mapped[str] = mapped_column(String(320), default="", server_default="")
-    language: Mapped[str] = mapped_column(String(10), default="en", server_default="en")  # of what we add ourselves
 
     planned: Mapped[int] = mapped_column(default=0)
     pending: Mapped[int] = mapped_column(default=0)

@@ -8,7 +8,6 @@ from sqlalchemy import Select, and_, bindparam, case, func, or_, select
 from app.clients.models import Client
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
 
-
 NOW = bindparam("now", type_=Run.resume_at.type)
 
 # Whether a run may hand out work: prepared, not held, its rest over, its last moment ahead.

@@ -9,15 +9,23 @@ import re
 import textwrap
 from binascii import b2a_base64, b2a_qp
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime, parseaddr
 from html import escape
+from typing import Any
 
 import css_inline
+from flask_babel import force_locale
+from flask_babel import gettext as _
 
 from app import clock
+from app.auth.models import User
+from app.clients import unsubscribe
+from app.config import Settings
+from app.delivery.models import Run
 from app.delivery.transport import Envelope
+from app.extensions import db
 from app.mail import envelope_address
 from app.merge_fields import ATTRIBUTE, UNSUBSCRIBE_URL, Field, Pieces, encoder_of, parse_leniently, tidy
 
@@ -25,6 +33,7 @@ LONGEST_PLAIN_WORD = 900  # bytes; no line may have more than 998 (RFC 5322, 2.1
 ROOM_OF_LINE = 66  # characters of a header's text, so that its first line has at most 78
 BYTES_OF_ENCODED_WORD = 39  # in base64, with =?utf-8?b?…?= and a header's name, at most 76 characters (RFC 2047, 2)
 BYTES_OF_BASE64_LINE = 57  # 76 characters (RFC 2045, 6.8)
+NOBODY = -1  # the id of no client
 LINK = "{{ " + UNSUBSCRIBE_URL + " }}"
 
 _inliner = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=True)
@@ -50,13 +59,13 @@ class Recipient:
     """Whom one letter goes to."""
 
     delivery_id: int
-    client_id: int
+    client_id: int | None
     email: str
     first_name: str = ""
     last_name: str = ""
     patronymic: str = ""
     birth_year: int | None = None
-    attributes: dict[str, object] | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def full_name(self) -> str:
@@ -76,6 +85,17 @@ def inline_css(html: str) -> str:
     return page if page.lower().startswith("<!doctype") else f"<!doctype html>\n{page}"
 
 
+def frozen(run: Run, settings: Settings) -> FrozenMessage:
+    """What the letters of this run have in common, with the way out in the language of its owner."""
+    owner = db.session.get(User, run.owner_id)
+    with force_locale((owner and owner.locale) or "en"):
+        footer = _("Unsubscribe")
+    link = unsubscribe.link_maker(settings)
+    return FrozenMessage(
+        run.id, run.mailing_id, run.sender, run.reply_to, run.subject, run.html, run.text, link, footer
+    )
+
+
 def compile_message(frozen: FrozenMessage) -> EnvelopeMaker:
     """Do once what is the same for all recipients, and return what makes the envelope of one.
 
@@ -92,7 +112,7 @@ def compile_message(frozen: FrozenMessage) -> EnvelopeMaker:
 
     def envelope(recipient: Recipient) -> Envelope:
         to = envelope_address(recipient.email)
-        link = link_of(recipient.client_id)
+        link = link_of(recipient.client_id or NOBODY)
         headers = (
             f"To: {to}\r\n"
             f"Subject: {subject_of(recipient, link)}\r\n"
@@ -128,11 +148,11 @@ def _write_headers_and_parts(frozen: FrozenMessage, domain: str, body: "_Body") 
 
 
 def _boundary(frozen: FrozenMessage) -> str:
-    """The same for all letters of a run, and nobody's to guess: the link of no client is signed with our secret.
+    """The same for all letters of a run, and not to be guessed: the link of nobody is signed with our secret.
 
     It can't be found in a part: neither encoding writes =_ (RFC 2045, 6.7).
     """
-    seed = f"{frozen.run_id} {frozen.unsubscribe_url(0)}"
+    seed = f"{frozen.run_id} {frozen.unsubscribe_url(NOBODY)}"
     return "=_" + hashlib.sha256(seed.encode()).hexdigest()[:32]
 
 
@@ -283,7 +303,7 @@ def _reader(name: str) -> _Reader:
 
 def _attribute_reader(name: str) -> _Reader:
     def attribute(recipient: Recipient, _link: str) -> str:
-        value = recipient.attributes.get(name) if recipient.attributes else None
+        value = recipient.attributes.get(name)
         return "" if value is None else str(value)
 
     return attribute
@@ -394,6 +414,8 @@ def quoted_printable(text: str) -> bytes:
     lines = b2a_qp(text.encode(errors="replace") + b"x", istext=True)[:-1]
     if not lines.endswith(b"\n"):
         lines += b"=\n"
+    # A blank before a line's end makes b2a_qp forget the line's length.
+    lines = re.sub(rb"^(.{74,75})(=20|=09)$", rb"\1=\n\2", lines, flags=re.MULTILINE)
     lines = re.sub(rb"^\.+", lambda dots: b"=2E=\n" * len(dots[0]), lines, flags=re.MULTILINE)
     return lines.replace(b"\n", b"\r\n")
 

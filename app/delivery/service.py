@@ -1,7 +1,7 @@
 """What changes the ledger. Rows and the run's counters always change together, so the sum holds at every commit."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache

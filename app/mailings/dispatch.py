@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, literal, or_, select
 
 from app import clock
 from app.auth.models import User
@@ -82,7 +82,6 @@ def _begin(which: ColumnElement[bool], scheduled_for: Any, sender: str) -> list[
         "html": Message.html,
         "text": Message.text,
         "reply_to": User.email,
-        "language": func.coalesce(User.locale, "en"),
         # Asked here again: the owner may have been blocked since the mailing was found and locked.
         "held_at": case((User.is_stopped, literal(clock.now(), Run.held_at.type)), else_=None),
     }

@@ -21,12 +21,10 @@ def upgrade():
     with op.batch_alter_table('run', schema=None) as batch_op:
         batch_op.add_column(sa.Column('last_claim', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True))
         batch_op.add_column(sa.Column('reply_to', sa.String(length=320), server_default='', nullable=False))
-        batch_op.add_column(sa.Column('language', sa.String(length=10), server_default='en', nullable=False))
 
 
 def downgrade():
     with op.batch_alter_table('run', schema=None) as batch_op:
-        batch_op.drop_column('language')
         batch_op.drop_column('reply_to')
         batch_op.drop_column('last_claim')
     with op.batch_alter_table('claim', schema=None) as batch_op:

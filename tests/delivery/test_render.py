@@ -364,3 +364,10 @@ def test_css_moves_into_the_elements_and_nothing_is_fetched() -> None:
 def test_inlining_css_leaves_fields_as_they_are() -> None:
     html = '<a href="{{ unsubscribe_url }}" title="{{ email | default: &quot;x&quot; }}">{{ email | default: "x" }}</a>'
     assert html in render.inline_css(html)
+
+
+def test_a_blank_before_a_line_end_makes_no_line_too_long() -> None:
+    for length in range(60, 240):
+        for tail in (" \n", "\t\n", " "):
+            lines = render.quoted_printable("x" * length + tail).split(b"\r\n")
+            assert max(map(len, lines)) <= 76

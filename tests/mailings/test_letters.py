@@ -99,3 +99,16 @@ def test_a_manager_gets_no_button_that_changes_it(app, pages, manager_client, he
     assert f"/manager{pages['show']}/disable" in text
     with app.app_context():
         assert db.session.scalar(select(Mailing.deleted_at)) is None
+
+
+def test_fields_are_shown_filled_in_for_a_sample_client(app, owner, owner_client):
+    with app.app_context():
+        message = make.message(
+            db.session.get_one(User, owner.id), subject="For {{ email }}", html="<p>{{ first_name }}!</p>"
+        )
+        mailing = make.mailing(owner, message=message)
+        db.session.commit()
+        path = f"/mailings/{mailing.id}/letter"
+    page = owner_client.get(path).text
+    assert "<p>Anna!</p>" in page
+    assert "<title>For anna@example.com</title>" in page
