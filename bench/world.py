@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from app import clock, create_app
 from app.auth.models import User
@@ -54,7 +54,8 @@ class World:
 
     def add_clients(self, owner_id: int, count: int) -> None:
         """Bring the owner's clients to that number."""
-        for start in range(0, count, 10_000):
+        known = db.session.scalar(select(func.count()).select_from(Client)) or 0
+        for start in range(known, count, 10_000):
             rows = [
                 {
                     "owner_id": owner_id,
@@ -78,7 +79,8 @@ class World:
         with self.app.app_context():
             while True:
                 run = db.session.get_one(Run, run_id, populate_existing=True)
-                db.session.commit()
+                db.session.expunge(run)
+                db.session.commit()  # an open transaction would be the only one that SQLite allows
                 if run.status is RunStatus.DONE:
                     return run
                 if time.monotonic() > ends:

@@ -22,6 +22,7 @@ from app.mail import open_smtp
 
 LONGEST_REPLY_BYTES = 65536  # RFC 5321, 4.5.3.1.5 asks for 512 a line
 QUIT_SECONDS = 2.0
+LAST_WORDS_SECONDS = 0.2
 ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")  # RFC 3463, 2
 # RFC 5321, 4.2: lines that go on, if any, and the last one. What has come so far may still become that.
 WHOLE_REPLY = re.compile(rb"((?:[2-5]\d\d-[^\n]*\n)*)([2-5]\d\d)(?: ([^\r\n]*)|)\r?\n")
@@ -77,7 +78,13 @@ class SmtpTransport:
                 raise
             except (_Broken, OSError) as error:
                 stage = connection.stage if stage is Stage.MAIL else stage
-                answer = Answer(envelope.delivery_id, stage, Reply.NONE, None, _words(error))
+                answer = connection.last_words(envelope, stage) or Answer(
+                    envelope.delivery_id, stage, Reply.NONE, None, _words(error)
+                )
+            if answer.kind is Reply.LATER and answer.stage is Stage.MAIL and connection.sent:
+                # Some servers say so to all that comes after the last message which they take of one connection.
+                self.close()
+                continue
             if answer.kind in (Reply.CLOSING, Reply.NONE):
                 self._drop()
                 asked = False
@@ -176,6 +183,15 @@ class _Connection:
         self.sent += 1
         return self._read()
 
+    def last_words(self, envelope: Envelope, stage: Stage) -> Answer | None:
+        """The 421 that a server said before it closed, when we noticed that only by writing on."""
+        with contextlib.suppress(_Broken, OSError):
+            self._timeout = LAST_WORDS_SECONDS
+            code, text = self._read()
+            if code == SERVICE_CLOSES:
+                return _answer(envelope, stage, code, text)
+        return None
+
     def interrupt(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -246,7 +262,9 @@ class _Connection:
         if self._needs_reset:
             self._needs_reset = False
             code, text = self._read()
-            if code // 100 != 2:
+            if code == SERVICE_CLOSES:
+                self._unread, self._at = f"{code} {text}\r\n".encode() + self._unread[self._at :], 0
+            elif code // 100 != 2:
                 raise _Broken(f"The server would not begin anew: {code} {text}")
 
     def _write(self, data: bytes) -> None:
