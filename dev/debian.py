@@ -23,6 +23,9 @@ class NoPackage(RuntimeError):
     """A package can't be had here; the text says why."""
 
 
+_failed: dict[tuple[str, ...], NoPackage] = {}  # once in a process is enough: without a network each try takes long
+
+
 def fetch(*packages: str) -> None:
     """Have the archives of `packages`, and of the shared libraries that this machine lacks for them.
 
@@ -31,11 +34,17 @@ def fetch(*packages: str) -> None:
     Raises:
         NoPackage: there is no apt, no network, or no such package.
     """
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise NoPackage("this is no Debian: there is no apt-get to fetch packages with")
-    with _locked(cache() / ".lock"):
-        if lacking := [name for name in packages if not (cache() / name).exists()]:
-            _download(lacking)
+    if packages in _failed:
+        raise _failed[packages]
+    try:
+        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+            raise NoPackage("this is no Debian: there is no apt-get to fetch packages with")
+        with _locked(cache() / ".lock"):
+            if lacking := [name for name in packages if not (cache() / name).exists()]:
+                _download(lacking)
+    except NoPackage as error:
+        _failed[packages] = error
+        raise
 
 
 def cache() -> Path:
