@@ -258,7 +258,7 @@ class Postfix(MailServer):
             "smtpd_forbid_unauth_pipelining": "yes",
             "smtpd_forbid_bare_newline": "yes",
             "smtpd_hard_error_limit": str(self.limits.errors),
-            "smtpd_soft_error_limit": str(self.limits.errors),  # from the soft one on it answers slowly
+            "smtpd_error_sleep_time": "0",
             "message_size_limit": str(self.limits.size),
             "virtual_mailbox_limit": "0",
             "smtputf8_enable": "yes",
