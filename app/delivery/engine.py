@@ -234,7 +234,8 @@ class Courier:
     def _after_record(self, done: _Done, is_run_done: bool) -> None:
         self._journal.recorded(done.journal)
         tried = sum(outcome.answer is not None for outcome in done.outcomes.values())
-        pace.note(self._work.redis, done.batch.run_id, tried, done.seconds)
+        if tried:
+            pace.note(self._work.redis, done.batch.run_id, tried, done.seconds)
         if is_run_done:
             self._work.on_done(done.batch.run_id)
 

@@ -30,7 +30,6 @@ PROOF_SECONDS = 0.5
 SEAL_SECONDS = 3.0
 KEEP_SECONDS = 7 * 24 * 3600  # a database that is away for a week is somebody's concern by then
 HEAD = b"open"
-MOST_UNREAD = 500  # replies that Redis keeps for us
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -61,7 +60,6 @@ class Journal:
         self._name = ""
         self._recorded: list[str] = []
         self._answers: list[Answer] = []
-        self._unread = 0
         self._proved_at = 0.0
 
     def open(self) -> str:
@@ -97,7 +95,7 @@ class Journal:
         """
         try:
             self._push(delivery_id)
-            if time.monotonic() - self._proved_at > PROOF_SECONDS or self._unread > MOST_UNREAD:
+            if time.monotonic() - self._proved_at > PROOF_SECONDS:
                 self._prove()
         except (RedisError, OSError) as error:
             self._drop()
@@ -112,7 +110,7 @@ class Journal:
                 self._drop()
 
     def recorded(self, name: str) -> None:
-        """The outcomes of this journal's claim are committed: nobody needs it any more, it goes with the next `open`."""
+        """The outcomes of its claim are committed: nobody needs this journal, it goes with the next `open`."""
         self._recorded.append(name)
 
     def close(self) -> None:
@@ -125,7 +123,6 @@ class Journal:
     def _connect(self) -> None:
         self._connection = self._redis.connection_pool.get_connection()
         self._run_id = _run_id(self._redis)
-        self._unread = 0
 
     def _push(self, delivery_id: int | None) -> None:
         if self._connection is None:
@@ -136,28 +133,21 @@ class Journal:
         self._connection.send_packed_command(
             [b"*3\r\n$6\r\nRPUSHX\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(data), data)]
         )
-        self._unread += 1
         self._answers = []
 
     def _prove(self) -> None:
         """Have Redis say that everything has arrived, and that nobody has sealed this journal."""
         asked_at = time.monotonic()
-        lengths = self._read_pushes()
-        [sealed] = self._ask(("EXISTS", _seal_key(self._name)))
-        if sealed or 0 in lengths:
+        is_there, is_sealed = self._ask(("EXISTS", _key(self._name)), ("EXISTS", _seal_key(self._name)))
+        if is_sealed or not is_there:
             raise JournalSealed
         self._proved_at = asked_at
 
     def _ask(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """The replies to these commands, in one round trip."""
-        self._read_pushes()
-        self._connection.send_packed_command(self._connection.pack_commands(commands))
-        return [self._connection.read_response() for _ in commands]
-
-    def _read_pushes(self) -> list[int]:
-        lengths = [self._connection.read_response() for _ in range(self._unread)]
-        self._unread = 0
-        return lengths
+        """The replies to these commands, in one round trip. Between two calls Redis is told to say nothing at all."""
+        spoken = (("CLIENT", "REPLY", "ON"), *commands, ("CLIENT", "REPLY", "OFF"))
+        self._connection.send_packed_command(self._connection.pack_commands(spoken))
+        return [self._connection.read_response() for _ in spoken[:-1]][1:]
 
     def _drop(self) -> None:
         if self._connection is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, and_, bindparam, case, func, or_, select
+from sqlalchemy import Select, Text, and_, bindparam, case, cast, func, or_, select
 
 from app.clients.models import Client
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
@@ -50,7 +50,7 @@ def next_moments(now: datetime) -> Select[datetime | None, datetime | None]:
     return select(going_on.scalar_subquery(), ending.scalar_subquery())
 
 
-# What a claim holds, in order: the fields of a `Recipient`, the attempts so far, and the client's status.
+# What a claim holds, in order: the fields of a `Recipient`, attributes as text, the attempts so far, and the client's status.
 CLAIMED = (
     select(
         Delivery.id,
@@ -60,7 +60,7 @@ CLAIMED = (
         Client.last_name,
         Client.patronymic,
         Client.birth_year,
-        Client.attributes,
+        cast(Client.attributes, Text),
         Delivery.attempts,
         Client.status,
     )

@@ -1,7 +1,8 @@
 """What changes the ledger. Rows and the run's counters always change together, so the sum holds at every commit."""
 
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -12,7 +13,6 @@ from sqlalchemy import (
     BigInteger,
     DateTime,
     Integer,
-    Row,
     Select,
     SmallInteger,
     Text,
@@ -173,9 +173,10 @@ _COUNT_TAKEN = (
 )
 
 
-def _claimed(row: Row[Any]) -> Claimed:
-    *fields, attempts, client_status = tuple(row)
-    recipient = Recipient(*fields)
+def _claimed(row: Sequence[Any]) -> Claimed:
+    fields, (attributes, attempts, client_status) = row[:-3], row[-3:]
+    # Most clients have none, and reading JSON for everybody would cost as much as writing their letters.
+    recipient = Recipient(*fields, {} if attributes in (None, "{}") else json.loads(attributes))
     reason = None
     if recipient.client_id is None:
         reason = SkipReason.DELETED
@@ -233,8 +234,7 @@ def record(batch: Batch, outcomes: Sequence[Outcome]) -> bool:
     _write_outcomes(batch.run_id, outcomes)
     changes = Counter(outcome.status for outcome in outcomes)
     changes[DeliveryStatus.SENDING] -= len(outcomes)
-    _count(batch.run_id, changes)
-    return finish_if_done(batch.run_id)
+    return not _count(batch.run_id, changes) and finish_if_done(batch.run_id)
 
 
 def _write_outcomes(run_id: int, outcomes: Sequence[Outcome]) -> None:
@@ -464,17 +464,27 @@ def correct_unknown(run_id: int, outcomes: Sequence[Outcome]) -> int:
     return len(settled)
 
 
+_GIVE_BACK = delete(Claim).where(Claim.id == bindparam("claim"))
+_MOVE = (
+    update(Run)
+    .where(Run.id == bindparam("run"))
+    .values({counter: counter + bindparam(status.value) for status, counter in COUNTERS.items()})
+    .returning(Run.pending + Run.sending)
+)
+
+
 def _give_back(claim_id: int) -> bool:
     """Delete the claim; False when somebody else has done so, and with it has settled its deliveries."""
-    return _rowcount(delete(Claim).where(Claim.id == claim_id)) == 1
+    return db.session.connection().execute(_GIVE_BACK, {"claim": claim_id}).rowcount == 1
 
 
-def _count(run_id: int, changes: dict[DeliveryStatus, int], **values: Any) -> None:
-    """Move the run's counters in one statement: the database refuses any in between that does not add up."""
-    moved = {COUNTERS[status]: COUNTERS[status] + change for status, change in changes.items() if change}
-    named = {getattr(Run, name): value for name, value in values.items()}
-    if moved or named:
-        db.session.execute(update(Run).where(Run.id == run_id).values(moved | named))
+def _count(run_id: int, changes: Mapping[DeliveryStatus, int]) -> int:
+    """Move the run's counters in one statement: the database refuses any in between that does not add up.
+
+    Returns how many of its messages are not at their end.
+    """
+    moves = {status.value: changes.get(status, 0) for status in DeliveryStatus}
+    return db.session.connection().execute(_MOVE, {"run": run_id, **moves}).scalar_one()
 
 
 def _rowcount(statement: Any) -> int:

@@ -26,6 +26,7 @@ LAST_WORDS_SECONDS = 0.2
 ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")  # RFC 3463, 2
 # RFC 5321, 4.2: lines that go on, if any, and the last one. What has come so far may still become that.
 WHOLE_REPLY = re.compile(rb"((?:[2-5]\d\d-[^\n]*\n)*)([2-5]\d\d)(?: ([^\r\n]*)|)\r?\n")
+ALL_IS_WELL = re.compile(rb"(?:25\d [^\r\n]*\r\n){2}354 [^\r\n]*\r\n")  # to MAIL, RCPT and DATA
 PART_OF_REPLY = re.compile(rb"(?:[2-5]\d\d-[^\n]*\n)*(?:[2-5](?:\d(?:\d(?:[ -][^\n]*|\r)?)?)?)?")
 UNSAFE = re.compile(r"[\x00-\x20\x7f<>]")  # would end the address, or the command
 SERVICE_CLOSES = 421
@@ -224,6 +225,9 @@ class _Connection:
     def _read_group(self, envelope: Envelope) -> Answer | None:
         """The replies to MAIL, RCPT and DATA. All are read, whatever the first ones say: the server answers each."""
         self._read_reset()
+        if found := ALL_IS_WELL.match(self._unread, self._at):
+            self._at = found.end()
+            return None
         refusal: Answer | None = None
         for stage in (Stage.MAIL, Stage.RCPT, Stage.DATA):
             if refusal is None:
