@@ -75,7 +75,6 @@ class Recipient:
 EnvelopeMaker = Callable[[Recipient], Envelope]
 # The value of one field for one recipient, who has this link to unsubscribe.
 _Reader = Callable[[Recipient, str], str]
-_Slot = Callable[[Recipient, str], bytes]
 
 
 def inline_css(html: str) -> str:
@@ -317,7 +316,8 @@ class _Body:
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
-        self._slots: list[_Slot] = []
+        self._readers: list[_Reader] = []
+        self._slots: list[tuple[int, Callable[[str], bytes]]] = []  # which reader, and how its value is encoded
         self._numbers: dict[object, int] = {}
         self._gaps: list[tuple[int, int]] = []  # where in the pieces, and which slot comes there
         self._parts: list[tuple[int, _Base64Part]] = []
@@ -341,21 +341,25 @@ class _Body:
         key = (field.name, field.default, field.in_address, kind)
         if key not in self._numbers:
             self._numbers[key] = len(self._slots)
-            self._slots.append(_slot(_value_of(field), encode))
+            self._slots.append((self._reader(field), encode))
+        return self._numbers[key]
+
+    def _reader(self, field: Field) -> int:
+        key = (field.name, field.default)
+        if key not in self._numbers:
+            self._numbers[key] = len(self._readers)
+            self._readers.append(_value_of(field))
         return self._numbers[key]
 
     def filled(self, recipient: Recipient, link: str) -> bytes:
-        values = [slot(recipient, link) for slot in self._slots]
+        found = [read(recipient, link) for read in self._readers]
+        values = [encode(found[reader]) for reader, encode in self._slots]
         pieces = self._pieces.copy()
         for place, slot in self._gaps:
             pieces[place] = values[slot]
         for place, part in self._parts:
             pieces[place] = part.filled(values)
         return b"".join(pieces)
-
-
-def _slot(value: _Reader, encode: Callable[[str], bytes]) -> _Slot:
-    return lambda recipient, link: encode(value(recipient, link))
 
 
 def _write_part(body: _Body, subtype: str, pieces: Pieces) -> None:
@@ -392,7 +396,8 @@ def _write_base64(body: _Body, subtype: str, pieces: Pieces) -> None:
 
 
 def _one_after_the_other(fit: Callable[[str], str], encode: Callable[[str], bytes]) -> Callable[[str], bytes]:
-    return lambda value: encode(fit(value))
+    # Most names are made of letters that mean themselves everywhere.
+    return lambda value: encode(value if value.isascii() and value.isalnum() else fit(value))
 
 
 def _utf8(text: str) -> bytes:

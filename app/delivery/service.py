@@ -174,9 +174,10 @@ _COUNT_TAKEN = (
 
 
 def _claimed(row: Sequence[Any]) -> Claimed:
-    fields, (attributes, attempts, client_status) = row[:-3], row[-3:]
+    delivery_id, client_id, email, first, last, patronymic, birth_year, attributes, attempts, client_status = row
     # Most clients have none, and reading JSON for everybody would cost as much as writing their letters.
-    recipient = Recipient(*fields, {} if attributes in (None, "{}") else json.loads(attributes))
+    known = {} if attributes in (None, "{}") else json.loads(attributes)
+    recipient = Recipient(delivery_id, client_id, email, first, last, patronymic, birth_year, known)
     reason = None
     if recipient.client_id is None:
         reason = SkipReason.DELETED
