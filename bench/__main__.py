@@ -7,12 +7,20 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import lateness
+from bench import engine, lateness, scale
 from bench.figures import Figure, Measure
 
 RESULTS = Path(__file__).parent / "results.json"
 # Each measure gives several figures, which it names here; all of them come of one run.
-MEASURES: dict[tuple[str, ...], Measure] = {lateness.KEYS: lateness.measure}
+MEASURES: dict[tuple[str, ...], Measure] = {
+    engine.KEYS: engine.measure,
+    engine.FAR_KEYS: engine.measure_far,
+    engine.SQLITE_KEYS: engine.measure_sqlite,
+    scale.PREPARE_KEYS: scale.measure_prepare,
+    scale.DUE_KEYS: scale.measure_due,
+    lateness.KEYS: lateness.measure,
+    scale.MEMORY_KEYS: scale.measure_memory,
+}
 PACKAGES = ("flask", "sqlalchemy", "rq", "rq-scheduler", "redis", "psycopg2-binary", "gunicorn")
 
 
@@ -42,7 +50,7 @@ def _earlier() -> dict[str, dict[str, object]]:
 def _print_table(figures: dict[str, dict[str, object]]) -> None:
     for key, figure in figures.items():
         verdict = "reached" if Figure(**figure).is_reached() else "MISSED"  # type: ignore[arg-type]
-        print(f"  {key:<24} {figure['value']!s:>10} {figure['unit']!s:<4} goal {figure['goal']!s:<8} {verdict}")
+        print(f"  {key:<34} {figure['value']!s:>10} {figure['unit']!s:<4} goal {figure['goal']!s:<8} {verdict}")
 
 
 def _machine() -> dict[str, object]:

@@ -6,6 +6,7 @@ while a mail server thinks.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 7.0  # what is in flight may take so long when this process is asked to end
 RECORD_SECONDS = 20.0  # so long a courier tries to write down outcomes in a database that is away
+WATCH_SECONDS = 0.2
 PROBE_AGAIN = timedelta(seconds=5)
 
 # Set when this process is asked to end: nothing new begins.
@@ -41,23 +43,29 @@ stopping = threading.Event()
 class Slice:
     """What the couriers of one job share.
 
-    is_over: asked before each claim. call_for_help: asks for one more worker. on_done: told of each run that has ended,
-    outside of any transaction.
+    is_over: asked before each claim. call_for_help: asks for one more worker. settle: told of the runs that have ended,
+    in the thread that called `deliver` and outside of any transaction.
     """
 
     settings: Settings
     redis: Redis
     is_over: Callable[[], bool]
     call_for_help: Callable[[], None]
-    on_done: Callable[[int], None]
+    settle: Callable[[Sequence[int]], None]
     rest_until: datetime | None = None  # nobody can send before that
     errors: list[Exception] = field(default_factory=list)
     has_ended: bool = False
+    ended_runs: deque[int] = field(default_factory=deque)
     letters: dict[int, EnvelopeMaker] = field(default_factory=dict)
 
     @property
     def breaker(self) -> Breaker:
         return Breaker(self.redis, self.settings.mail_account)
+
+    def settle_ended(self) -> None:
+        runs = [self.ended_runs.popleft() for _ in range(len(self.ended_runs))]
+        if runs:
+            self.settle(runs)
 
     def goes_on(self) -> bool:
         return not (self.has_ended or stopping.is_set() or self.is_over())
@@ -92,7 +100,8 @@ def when_to_go_on(work: Slice) -> datetime | None:
     for run_id in db.session.scalars(queries.overdue_runs(clock.now())).all():
         service.skip_pending(run_id, SkipReason.ENDED)
         db.session.commit()
-        work.on_done(run_id)
+        work.ended_runs.append(run_id)
+    work.settle_ended()
     now = clock.now()
     has_work = db.session.execute(queries.next_run(), {"now": now}).first() is not None
     going_on, ending = db.session.execute(queries.next_moments(now)).one()
@@ -140,7 +149,8 @@ class _Crew:
         asked_to_stop: float | None = None
         for thread in self._threads:  # grows while it is walked
             while thread.is_alive():
-                thread.join(0.2)
+                thread.join(WATCH_SECONDS)
+                self._work.settle_ended()
                 if stopping.is_set():
                     asked_to_stop = asked_to_stop or time.monotonic()
                     if time.monotonic() - asked_to_stop > STOP_SECONDS:
@@ -237,7 +247,7 @@ class Courier:
         if tried:
             pace.note(self._work.redis, done.batch.run_id, tried, done.seconds)
         if is_run_done:
-            self._work.on_done(done.batch.run_id)
+            self._work.ended_runs.append(done.batch.run_id)
 
     def _record(self, done: _Done) -> bool:
         is_run_done = service.record(done.batch, list(done.outcomes.values()))

@@ -106,7 +106,6 @@ class Claim(Base):
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), index=True)
     worker: Mapped[str] = mapped_column(String(100))
     journal: Mapped[str] = mapped_column(String(100), default="", server_default="")  # see app.delivery.journal
-    size: Mapped[int] = mapped_column(SmallInteger, default=0)
     leased_until: Mapped[datetime] = mapped_column(index=True)
 
 

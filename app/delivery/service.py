@@ -129,7 +129,7 @@ def claim(
     limit = grant(pending)
     if not limit:
         return None
-    holder = {"run_id": run_id, "worker": worker, "leased_until": now + lease, "journal": open_journal(), "size": 0}
+    holder = {"run_id": run_id, "worker": worker, "leased_until": now + lease, "journal": open_journal()}
     claim_id = db.session.connection().execute(_BEGIN_CLAIM, holder).scalar_one()
     what = {"run": run_id, "now": now, "most": limit, "claim": claim_id}
     taken = len(db.session.connection().execute(_TAKE, what).all())
@@ -137,7 +137,6 @@ def claim(
         _give_back(claim_id)
         _rest_until_due(run_id, now)
         return Batch(claim_id, run_id, [])
-    db.session.connection().execute(_SIZE_OF_CLAIM, {"claim": claim_id, "taken": taken})
     rows = db.session.connection().execute(queries.CLAIMED, {"claim": claim_id}).all()
     db.session.connection().execute(_COUNT_TAKEN, {"run": run_id, "taken": taken, "claim": claim_id})
     return Batch(claim_id, run_id, [_claimed(row) for row in rows], fault)
@@ -161,7 +160,6 @@ _TAKE = (
     .values(status=DeliveryStatus.SENDING, claim_id=bindparam("claim"))
     .returning(Delivery.id)
 )
-_SIZE_OF_CLAIM = update(Claim).where(Claim.id == bindparam("claim")).values(size=bindparam("taken"))
 _COUNT_TAKEN = (
     update(Run)
     .where(Run.id == bindparam("run"))

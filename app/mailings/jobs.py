@@ -1,6 +1,7 @@
 """What RQ runs: the way of a message, step by step. Every job may run twice, at once or never, without harm."""
 
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 SWEEP_EVERY = timedelta(seconds=30)
 ALARMS_AHEAD = 4 * SWEEP_EVERY  # the sweep sets lost alarms again before they are due
+PREPARE_SECONDS = 0.1  # so long runs are prepared before they are committed together
 SHORTEST_SLICE_SECONDS = 0.5  # a slice that has gone on for so long gives way to other jobs
 SWEEP_LIMIT = 10_000  # what one sweep heals at the most; the next one goes on
 
@@ -42,30 +44,32 @@ def dispatch_due() -> None:
 def prepare_runs() -> None:
     """Freeze the audience of every run that is not prepared yet, and the last of its message; call the workers."""
     ends = time.monotonic() + _settings().deliver_slice_seconds
-    while (run := _next_to_prepare()) is not None:
+    while (prepared := _prepare_some()) and time.monotonic() < ends:
+        enqueue(deliver)
+    if prepared:
+        enqueue_many([(prepare_runs, ()), (deliver, ())])
+
+
+def _prepare_some() -> bool:
+    """Prepare for a moment, and commit: a thousand small runs need no thousand flushes to the disk."""
+    commit_at = time.monotonic() + PREPARE_SECONDS
+    prepared: dict[int, int] = {}
+    while time.monotonic() < commit_at and (run := _next_to_prepare()) is not None:
         mailing = db.session.get_one(Mailing, run.mailing_id)
         run.text = run.text or content.text_of(run.html)
         run.html = render.inline_css(run.html)
-        run_id = run.id
-        planned = delivery.plan(run, service.audience_of(mailing))
-        db.session.commit()
+        prepared[run.id] = delivery.plan(run, service.audience_of(mailing))
+    db.session.commit()
+    for run_id, planned in prepared.items():
         log.info("run.prepared", run=run_id, planned=planned)
-        if planned:
-            enqueue(deliver)
-        else:
-            # In a transaction of its own: a pause locks the mailing first and its runs then, and would wait in a circle.
-            _settle_run(run_id)
-        if time.monotonic() > ends:
-            enqueue(prepare_runs)
-            return
+    # In a transaction of its own: a pause locks the mailing first and its runs then, and would wait in a circle.
+    _settle([run_id for run_id, planned in prepared.items() if not planned])
+    return bool(prepared)
 
 
 def _next_to_prepare() -> Run | None:
     preparing = select(Run).where(Run.status == RunStatus.PREPARING).order_by(Run.id).limit(1)
-    run = db.session.scalar(preparing.with_for_update(skip_locked=True))
-    if run is None:
-        db.session.rollback()
-    return run
+    return db.session.scalar(preparing.with_for_update(skip_locked=True))
 
 
 @job()
@@ -78,7 +82,7 @@ def deliver() -> None:
         used = time.monotonic() - began
         return used > settings.deliver_slice_seconds or (used > SHORTEST_SLICE_SECONDS and others_wait(deliver))
 
-    work = Slice(settings, connection(), is_over, call_for_help=lambda: enqueue(deliver), on_done=_settle_run)
+    work = Slice(settings, connection(), is_over, call_for_help=lambda: enqueue(deliver), settle=_settle)
     app = current_app._get_current_object()  # type: ignore[attr-defined]  # the couriers' threads have no current one
     couriers = _couriers(settings)
     go_on_at = None
@@ -145,7 +149,7 @@ def recover_claims() -> int:
         for claim_id, run_id, _ in expired:
             delivery.recover(claim_id, settings, redis)
             db.session.commit()
-            _settle_run(run_id)
+            _settle([run_id])
         journal.forget(names, redis)
     except RedisError as error:
         db.session.rollback()
@@ -198,12 +202,13 @@ def _set_lost_jobs_again() -> None:
             alarm(moment, dispatch_due)
 
 
-def _settle_run(run_id: int) -> None:
-    run = db.session.get(Run, run_id, populate_existing=True)
-    if run is not None and run.is_finished:
-        status.settle([run.mailing_id])
+def _settle(run_ids: Sequence[int]) -> None:
+    """Bring the mailings of these runs up to date, those that are done."""
+    done = db.session.scalars(select(Run).where(Run.id.in_(run_ids), Run.status == RunStatus.DONE)).all()
+    status.settle([run.mailing_id for run in done])
+    for run in done:
         log.info(
-            "run.drained", run=run_id, mailing=run.mailing_id, sent=run.sent, failed=run.failed, planned=run.planned
+            "run.drained", run=run.id, mailing=run.mailing_id, sent=run.sent, failed=run.failed, planned=run.planned
         )
     db.session.commit()
 

@@ -17,6 +17,7 @@ depends_on = None
 
 def upgrade():
     with op.batch_alter_table('claim', schema=None) as batch_op:
+        batch_op.drop_column('size')
         batch_op.add_column(sa.Column('journal', sa.String(length=100), server_default='', nullable=False))
     with op.batch_alter_table('run', schema=None) as batch_op:
         batch_op.add_column(sa.Column('last_claim', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True))
@@ -29,3 +30,4 @@ def downgrade():
         batch_op.drop_column('last_claim')
     with op.batch_alter_table('claim', schema=None) as batch_op:
         batch_op.drop_column('journal')
+        batch_op.add_column(sa.Column('size', sa.SmallInteger(), server_default='0', nullable=False))

@@ -31,9 +31,7 @@ def deliver(
 ) -> datetime | None:
     """One slice of sending; gives the moment at which somebody has to go on."""
     settings: Settings = current_app.config["SETTINGS"].model_copy(update=changes)
-    work = engine.Slice(
-        settings, connection(), is_over, call_for_help=lambda: calls.append(1), on_done=lambda run_id: None
-    )
+    work = engine.Slice(settings, connection(), is_over, call_for_help=lambda: calls.append(1), settle=list)
     crew = [Courier(transport or SmtpTransport(settings), Journal(connection())) for _ in range(couriers)]
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     db.session.commit()  # SQLite has one writer, and the couriers want to be it
