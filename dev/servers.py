@@ -143,7 +143,28 @@ def start_redis(directory: Path, *, socket: Path | None, port: int | None, persi
 # PostgreSQL
 
 
-def start_postgres(directory: Path | None = None, *, durable: bool = False) -> RunningServer:
+class PostgresServer(RunningServer):
+    """A PostgreSQL that can be crashed, and started again on the same data and port."""
+
+    def __init__(self, url: str, process: tied.Tied, folder: Path, start: Callable[[], tied.Tied]) -> None:
+        super().__init__(url, process, scrap=folder)
+        self._start = start
+
+    def crash(self) -> None:
+        """End it as `pg_ctl stop -m immediate` does: no checkpoint, no good-bye. Without fsync, data may be lost."""
+        os.kill(self.process.pid, signal.SIGQUIT)
+        self.process.wait(START_SECONDS)
+
+    def start_again(self) -> None:
+        """Start it after a crash, and wait until it answers.
+
+        Raises:
+            ServerFailed
+        """
+        self.process = self._start()
+
+
+def start_postgres(directory: Path | None = None, *, durable: bool = False) -> PostgresServer:
     """Start a fresh, empty PostgreSQL on a free port of 127.0.0.1, with a random password.
 
     As root it runs as an ordinary user of this machine. `stop()` deletes its data.
@@ -161,13 +182,18 @@ def start_postgres(directory: Path | None = None, *, durable: bool = False) -> R
         password = secrets.token_urlsafe(24)
         _initdb(binaries, folder, account, password, durable)
         port = free_port()
-        process = _spawn_postgres(binaries, folder, account, port, durable)
         url = f"postgresql+psycopg2://golub:{password}@127.0.0.1:{port}/postgres"
-        _wait_until(lambda: _postgres_answers(url), process, "PostgreSQL", folder / "postgres.log")
+
+        def start() -> tied.Tied:
+            process = _spawn_postgres(binaries, folder, account, port, durable)
+            _wait_until(lambda: _postgres_answers(url), process, "PostgreSQL", folder / "postgres.log")
+            return process
+
+        process = start()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return RunningServer(url, process, scrap=folder)
+    return PostgresServer(url, process, folder, start)
 
 
 def _ordinary_account() -> str | None:
