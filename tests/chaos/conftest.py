@@ -2,10 +2,13 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from dev import servers
 from tests.chaos.world import World
@@ -43,31 +46,44 @@ def crashable_postgres(request: pytest.FixtureRequest) -> Iterator[servers.Postg
         yield server
 
 
-@pytest.fixture(scope="session")
-def new_world(crashable_postgres: servers.PostgresServer | None) -> Iterator[Callable[..., World]]:
-    """A function that starts a world of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="golub-chaos-"))
-    made: list[World] = []
+NewWorld = Callable[..., AbstractContextManager[World]]
 
-    def new(place: Path | None = None, **settings: object) -> World:
-        place = place or folder / str(len(made))
-        place.mkdir(exist_ok=True)
-        # There is one on PostgreSQL, and its database is the server's first.
-        url = crashable_postgres.url if crashable_postgres else f"sqlite:///{place}/golub.db"
-        world = World(place, url, **settings)
-        made.append(world)
-        world.start()
-        return world
+
+@pytest.fixture(scope="session")
+def new_world(crashable_postgres: servers.PostgresServer | None) -> Iterator[NewWorld]:
+    """A function that starts a world of its own, on this database or a new one, until the end of its context."""
+    folder = Path(tempfile.mkdtemp(prefix="golub-chaos-"))
+    numbers = count(1)
+
+    @contextmanager
+    def new(database_url: str = "", variables: Mapping[str, str] | None = None) -> Iterator[World]:
+        name = f"world{next(numbers)}"
+        (folder / name).mkdir()
+        if not database_url and crashable_postgres is not None:
+            database_url = _new_database(crashable_postgres.url, name)
+        world = World(folder / name, database_url or f"sqlite:///{folder / name}/golub.db", variables or {})
+        try:
+            world.start()
+            yield world
+        finally:
+            world.stop()
 
     yield new
-    for world in made:
-        world.stop()
     shutil.rmtree(folder)
 
 
+def _new_database(server: str, name: str) -> str:
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return f"{server.rsplit('/', 1)[0]}/{name}"
+
+
 @pytest.fixture(scope="session")
-def shared_world(new_world: Callable[..., World]) -> World:
-    return new_world()
+def shared_world(new_world: NewWorld) -> Iterator[World]:
+    with new_world() as world:
+        yield world
 
 
 @pytest.fixture

@@ -3,9 +3,10 @@
 import json
 import os
 import random
+import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -37,6 +38,10 @@ CLAIM_SIZE = 50
 LEASE_SECONDS = 10
 NUDGE_SECONDS = 2.0
 TRACEBACK = "Traceback (most recent call last)"
+# Where one exception has led to the next; a log of JSON has its newlines escaped.
+CHAINED = re.compile(
+    r"(another exception occurred|direct cause of the following exception):[\s\\n]+" + re.escape(TRACEBACK)
+)
 # RQ's and redis-py's own words while Redis is away, and SQLAlchemy's while the database is.
 REDIS_AWAY = ("redis.exceptions.",)
 DATABASE_AWAY = ("psycopg2.OperationalError", "psycopg2.errors.", "psycopg2.InterfaceError", "sqlite3.OperationalError")
@@ -68,7 +73,8 @@ class Verdict:
 class World:
     """Redis, a mail server, gunicorn, two workers and the scheduler, on a database that is empty and stays."""
 
-    def __init__(self, folder: Path, database_url: str, **settings: object) -> None:
+    def __init__(self, folder: Path, database_url: str, variables: Mapping[str, str]) -> None:
+        """variables: for the environment of its own processes, beside the settings."""
         self.folder = folder
         self.random = random.Random(4)  # noqa: S311  the same victims each time
         self.mail = MailServer(folder)
@@ -92,8 +98,8 @@ class World:
             "retry_first_seconds": 1,
             "retry_longest_seconds": 2,
         }
-        self.settings = Settings.model_validate({"_env_file": None} | given | settings)
-        variables = environment(self.settings)
+        self.settings = Settings.model_validate({"_env_file": None} | given)
+        variables = environment(self.settings) | dict(variables)
         web = ("-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--threads", "2")
         self.workers = Process("workers", ("worker.py", "--count", str(WORKERS)), folder, variables)
         self.scheduler = Process("scheduler", ("scheduler.py",), folder, variables)
@@ -134,6 +140,12 @@ class World:
             return False
         return answers and len(self.senders()) == WORKERS
 
+    def restart_workers(self) -> None:
+        """So that no connection to the mail server is left, and the next ones are made anew."""
+        self.workers.terminate(WAIT_SECONDS)
+        self.workers.start()
+        wait_until(self.is_ready, WAIT_SECONDS, self.logs)
+
     def stop(self) -> None:
         for process in self.processes:
             process.stop()
@@ -145,8 +157,8 @@ class World:
 
     # ── Work ──
 
-    def plant(self, count: int, html: str = "<p>Hello, friend!</p>") -> Planted:
-        """A mailing to so many recipients that is due now; the workers do the rest."""
+    def plant(self, count: int, *, begins: bool = True) -> Planted:
+        """A mailing to so many recipients that is due now; the workers do the rest, unless they are not told."""
         name = f"m{uuid4().hex[:10]}"
         domain = f"{name}.test"
         before = self.mail.count
@@ -158,7 +170,7 @@ class World:
             session.flush()
             rows = [{"owner_id": owner.id, "email": (to := f"c{n}@{domain}"), "email_key": to} for n in range(count)]
             session.execute(insert(Client), rows)
-            message = Message(owner_id=owner.id, subject="News", html=html, text="")
+            message = Message(owner_id=owner.id, subject="News", html="<p>Hello, friend!</p>", text="")
             mailing = Mailing(
                 owner_id=owner.id,
                 name=name,
@@ -172,7 +184,8 @@ class World:
             session.add(mailing)
             session.commit()
             planted = Planted(mailing.id, domain, count, before)
-        self.ring(jobs.dispatch_due)
+        if begins:
+            self.ring(jobs.dispatch_due)
         return planted
 
     def ring(self, job: JobFunction) -> None:
@@ -206,7 +219,7 @@ class World:
         """Pids of the processes that send."""
         return leaves(self.workers.pid) if self.workers.is_running else []
 
-    def kill_a_sender(self, signal_number: int) -> int:
+    def signal_a_sender(self, signal_number: int) -> int:
         """Send this signal to a random one that sends; its pid."""
         wait_until(self.senders, WAIT_SECONDS, self.logs)
         victim = self.random.choice(self.senders())
@@ -325,7 +338,7 @@ class World:
             self._read[process.name] = len(text)
             faults += [
                 f"a traceback of {process.name}: {trace[:3000]}"
-                for trace in fresh.split(TRACEBACK)[1:]
+                for trace in CHAINED.sub("", fresh).split(TRACEBACK)[1:]
                 if not any(words in trace for words in explained)
             ]
         return faults
