@@ -8,6 +8,7 @@ from tests.chaos.server import is_deferred, is_refused
 from tests.chaos.world import CONNECTIONS, WORKERS, World
 
 THINKS_SECONDS = 0.005
+BACK_SECONDS = 60.0  # so soon after its return all is sent
 # (what it does, where, whether it has taken the body all the same)
 FAULTS = [
     ("hang", "greeting", False),
@@ -54,7 +55,7 @@ def test_the_mail_server_fails_at_a_stage(world: World, is_full: bool, what: str
         world.restart_workers()
     world.mail.behave(fault=what, stage=stage, records=records, every=every, times=times)
     planted = world.plant(count)
-    world.finish(planted)
+    world.finish(planted, nudge=False)
     struck = world.mail.struck
     assert struck >= 1
     leaves_doubt = stage in ("body", "answer") and what != "421"
@@ -68,7 +69,7 @@ def test_the_mail_server_fails_at_a_stage(world: World, is_full: bool, what: str
 def test_the_mail_server_refuses_some_and_defers_others(world: World, is_full: bool) -> None:
     world.mail.behave(defers_some=True, refuses_some=True)
     planted = world.plant(5000 if is_full else 300)
-    world.finish(planted)
+    world.finish(planted, nudge=False)
     found = world.verdict(planted)
     everyone = found.sent | found.failed
     assert found.failed == {email for email in everyone if is_refused(email)}
@@ -83,7 +84,7 @@ def test_a_mail_server_that_knows_no_pipelining_refuses_some_and_defers_others(w
     world.mail.behave(offers=["8BITMIME"], defers_some=True, refuses_some=True)
     world.restart_workers()
     planted = world.plant(1000)
-    world.finish(planted)
+    world.finish(planted, nudge=False)
     found = world.verdict(planted)
     assert found.failed == {email for email in found.attempts if is_refused(email)}
 
@@ -97,7 +98,7 @@ def test_the_mail_server_is_away_for_a_while(world: World) -> None:
     world.mail.behave(is_there=False)
     time.sleep(10)
     world.mail.behave()
-    world.finish(planted)
+    world.finish(planted, BACK_SECONDS, nudge=False)
     busy = WORKERS * CONNECTIONS
     found = world.verdict(planted, unknown_at_most=busy)
     # Its absence costs a handful of tries, not one for each recipient.
@@ -112,6 +113,6 @@ def test_the_mail_server_is_away_from_the_beginning(world: World) -> None:
     planted = world.plant(500)
     time.sleep(10)
     world.mail.behave()
-    world.finish(planted)
+    world.finish(planted, BACK_SECONDS, nudge=False)
     found = world.verdict(planted)
     assert sum(found.attempts.values()) == planted.count
