@@ -19,11 +19,11 @@ from sqlalchemy.exc import DBAPIError
 from app import clock
 from app.config import Settings
 from app.delivery import pace, policy, queries, rates, render, service
-from app.delivery.breaker import Breaker
+from app.delivery.breaker import Breaker, Opened
 from app.delivery.journal import Journal, JournalAway
 from app.delivery.models import DeliveryStatus, Run, SkipReason, Stage
 from app.delivery.render import EnvelopeMaker
-from app.delivery.service import Batch, Claimed, LostClaim, Outcome
+from app.delivery.service import Batch, Claimed, LostClaim, Move, Outcome
 from app.delivery.transport import Answer, Envelope, NotAnyMore, Reply, Transport, TransportAway
 from app.extensions import db
 from app.queue import worker_name
@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 STOP_SECONDS = 7.0  # what is in flight may take so long when this process is asked to end
 RECORD_SECONDS = 20.0  # so long a courier tries to write down outcomes in a database that is away
 WATCH_SECONDS = 0.2
+RECORD_AGAIN_SECONDS = 0.5
 PROBE_AGAIN = timedelta(seconds=5)
 
 # Set when this process is asked to end: nothing new begins.
@@ -185,6 +186,7 @@ class Courier:
         self._transport = transport
         self._journal = journal
         self._strain = 0
+        self._opened: Opened | None = None  # the breaker, when it stopped the last claim
 
     def interrupt(self) -> None:
         self._transport.interrupt()
@@ -208,6 +210,8 @@ class Courier:
                 return
             if not batch.deliveries:
                 self._journal.recorded(self._journal_name)
+                service.rest_until_due(batch.run_id)
+                db.session.commit()
                 empty.append(batch.run_id)
                 continue
             empty.clear()
@@ -220,40 +224,51 @@ class Courier:
 
     def _record_and_claim(self, done: _Done | None, empty: list[int]) -> Batch | None:
         """Both in one transaction: it is one flush to the disk a claim."""
+        if done is None:
+            return self._claim_only(empty)
         try:
-            is_run_done = done is not None and self._record(done)
-            batch = self._claim(empty)
+            moves = [service.record(done.batch, list(done.outcomes.values()))]
+            taken = self._claim(empty)
+            ended = service.move([*moves, taken[1]] if taken else moves)
             db.session.commit()
         except LostClaim:
             db.session.rollback()
-            assert done is not None
             self._record_late(done)
-            return self._record_and_claim(None, empty)
+            return self._claim_only(empty)
         except DBAPIError:
             db.session.rollback()
-            if done is not None:
-                self._record_patiently(done)
+            self._record_patiently(done)
             raise
-        except BaseException:
-            db.session.rollback()
-            raise
-        if done is not None:
-            self._after_record(done, is_run_done)
-        return batch
+        self._after_record(done, ended)
+        if taken is None and moves[0].changes[DeliveryStatus.PENDING]:
+            # What waits again was counted only after we had looked for work.
+            return self._claim_only(empty)
+        self._say_what_stops_us()
+        return taken[0] if taken else None
 
-    def _after_record(self, done: _Done, is_run_done: bool) -> None:
+    def _claim_only(self, empty: list[int]) -> Batch | None:
+        taken = self._claim(empty)
+        if taken:
+            service.move([taken[1]])
+        db.session.commit()
+        self._say_what_stops_us()
+        return taken[0] if taken else None
+
+    def _say_what_stops_us(self) -> None:
+        """Have the runs show what they wait for, when it is the mail server."""
+        if self._opened is not None:
+            service.wait_for_server(self._opened.fault, self._opened.until)
+            db.session.commit()
+
+    def _after_record(self, done: _Done, ended: list[int]) -> None:
         self._journal.recorded(done.journal)
         tried = sum(outcome.answer is not None for outcome in done.outcomes.values())
         if tried:
             pace.note(self._work.redis, done.batch.run_id, tried, done.seconds)
-        if is_run_done:
-            self._work.ended_runs.append(done.batch.run_id)
-
-    def _record(self, done: _Done) -> bool:
-        is_run_done = service.record(done.batch, list(done.outcomes.values()))
         if done.batch.fault and done.is_well:
             service.server_is_back()
-        return is_run_done
+            db.session.commit()
+        self._work.ended_runs.extend(ended)
 
     def _record_late(self, done: _Done) -> None:
         """The sweep took us for dead and has settled our claim. What we know better, it takes from us."""
@@ -265,9 +280,9 @@ class Courier:
         """The database is away. If it stays away, the journal has all of it, and the sweep reads it there."""
         ends = time.monotonic() + (RECORD_SECONDS if not stopping.is_set() else STOP_SECONDS / 2)
         while time.monotonic() < ends:
-            time.sleep(0.5)
+            time.sleep(RECORD_AGAIN_SECONDS)
             try:
-                is_run_done = self._record(done)
+                ended = service.move([service.record(done.batch, list(done.outcomes.values()))])
                 db.session.commit()
             except LostClaim:  # or the first try did reach it, before the connection broke
                 db.session.rollback()
@@ -275,11 +290,11 @@ class Courier:
             except DBAPIError:
                 db.session.rollback()
                 continue
-            self._after_record(done, is_run_done)
+            self._after_record(done, ended)
             return
         log.error("record.failed", claim=done.batch.claim_id, help="the sweep will read its journal")
 
-    def _claim(self, empty: list[int]) -> Batch | None:
+    def _claim(self, empty: list[int]) -> tuple[Batch, Move] | None:
         work = self._work
         if not self._breaker_lets_through() or not work.goes_on():
             return None
@@ -300,7 +315,7 @@ class Courier:
         return self._journal_name
 
     def _breaker_lets_through(self) -> bool:
-        self._may_probe = False
+        self._may_probe, self._opened = False, None
         state = self._work.breaker.state()
         if state is None:
             return True
@@ -308,9 +323,8 @@ class Courier:
         if state.until <= now and self._work.breaker.may_probe():
             self._may_probe = True
             return True
-        until = max(state.until, now + PROBE_AGAIN)
-        service.wait_for_server(state.fault, until)
-        self._work.rest_until = until
+        self._opened = Opened(state.fault, max(state.until, now + PROBE_AGAIN))
+        self._work.rest_until = self._opened.until
         return False
 
     def _grant(self, waiting: int) -> int:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    func,
     insert,
     literal,
     or_,
@@ -94,6 +95,18 @@ class Outcome:
     suppresses: bool = False
 
 
+@dataclass(frozen=True)
+class Move:
+    """How a run's counters change with the rows that have changed already in this transaction.
+
+    Nobody waits for a run's row with another one in hand that has a higher id: so nobody waits in a circle.
+    """
+
+    run_id: int
+    changes: Counter[DeliveryStatus]
+    claim_id: int | None = None  # of the claim that was taken
+
+
 def plan(run: Run, audience: Select[Client]) -> int:
     """Freeze the run's audience: one row per client, in one statement, whatever their number; returns that."""
     rows = audience.with_only_columns(literal(run.id), Client.id, Client.email).order_by(None)
@@ -114,10 +127,12 @@ def claim(
     lease: timedelta,
     open_journal: Callable[[], str],
     but: Sequence[int] = (),
-) -> Batch | None:
+) -> tuple[Batch, Move] | None:
     """Take some due deliveries of the run that was served longest ago; None when there is nothing to take now.
 
-    Whether a run may send is asked in the statement that takes: a pause holds from the next claim on.
+    Whether a run may send is asked in the statement that takes: a pause holds from the next claim on. `move` has to
+    be called with what comes with the batch, in the same transaction.
+
     grant: given how many wait in that run, says how many may be taken. open_journal: called right before something is
     taken. but: runs that are not to be looked at.
     """
@@ -135,11 +150,10 @@ def claim(
     taken = len(db.session.connection().execute(_TAKE, what).all())
     if not taken:
         _give_back(claim_id)
-        _rest_until_due(run_id, now)
-        return Batch(claim_id, run_id, [])
+        return Batch(claim_id, run_id, []), Move(run_id, Counter())
     rows = db.session.connection().execute(queries.CLAIMED, {"claim": claim_id}).all()
-    db.session.connection().execute(_COUNT_TAKEN, {"run": run_id, "taken": taken, "claim": claim_id})
-    return Batch(claim_id, run_id, [_claimed(row) for row in rows], fault)
+    batch = Batch(claim_id, run_id, [_claimed(row) for row in rows], fault)
+    return batch, Move(run_id, Counter({DeliveryStatus.PENDING: -taken, DeliveryStatus.SENDING: taken}), claim_id)
 
 
 # Built once: a claim takes milliseconds, and putting these together would be half of them.
@@ -160,15 +174,6 @@ _TAKE = (
     .values(status=DeliveryStatus.SENDING, claim_id=bindparam("claim"))
     .returning(Delivery.id)
 )
-_COUNT_TAKEN = (
-    update(Run)
-    .where(Run.id == bindparam("run"))
-    .values(
-        pending=Run.pending - bindparam("taken"),
-        sending=Run.sending + bindparam("taken"),
-        last_claim=bindparam("claim"),
-    )
-)
 
 
 def _claimed(row: Sequence[Any]) -> Claimed:
@@ -184,10 +189,10 @@ def _claimed(row: Sequence[Any]) -> Claimed:
     return Claimed(recipient, attempts, reason)
 
 
-def _rest_until_due(run_id: int, now: datetime) -> None:
+def rest_until_due(run_id: int) -> None:
     """Nothing of the run is due now: look at it again when the first of its messages is."""
     due_at = db.session.scalar(queries.next_try(run_id))
-    if due_at is not None and due_at > now:
+    if due_at is not None and due_at > clock.now():
         _let_rest(Run.id == run_id, due_at, "")
 
 
@@ -220,23 +225,27 @@ def _is_theirs_after_all(delivery_id: int) -> bool:
     return db.session.scalar(queries.sent_after(faults[0])) is not None
 
 
-def record(batch: Batch, outcomes: Sequence[Outcome]) -> bool:
+def record(batch: Batch, outcomes: Sequence[Outcome]) -> Move:
     """Write down what became of a whole claim, and give the claim back. One outcome for each of its deliveries.
 
-    Returns whether the run is done with that.
+    `move` has to be called with the result, in the same transaction.
 
     Raises:
         LostClaim: nothing was written.
     """
     if not _give_back(batch.claim_id):
         raise LostClaim
-    _write_outcomes(batch.run_id, outcomes)
-    changes = Counter(outcome.status for outcome in outcomes)
-    changes[DeliveryStatus.SENDING] -= len(outcomes)
-    return not _count(batch.run_id, changes) and finish_if_done(batch.run_id)
+    return _write_outcomes(batch.run_id, outcomes, DeliveryStatus.SENDING)
 
 
-def _write_outcomes(run_id: int, outcomes: Sequence[Outcome]) -> None:
+def move(moves: Iterable[Move]) -> list[int]:
+    """Change the runs' counters, at the end of a transaction; gives the ids of the runs that are done with that."""
+    ordered = sorted(moves, key=lambda move: move.run_id)
+    return [move.run_id for move in ordered if not _count(move) and finish_if_done(move.run_id)]
+
+
+def _write_outcomes(run_id: int, outcomes: Sequence[Outcome], before: DeliveryStatus) -> Move:
+    """before: the state that all of them are in."""
     now = clock.now()
     dialect = db.session.get_bind().dialect.name
     tried = [_attempt(run_id, outcome) for outcome in outcomes if outcome.answer is not None]
@@ -255,12 +264,17 @@ def _write_outcomes(run_id: int, outcomes: Sequence[Outcome]) -> None:
     ]
     db.session.connection().execute(_update_deliveries(dialect), rows_parameter(dialect, changed))
     if suppressed := [outcome.delivery_id for outcome in outcomes if outcome.suppresses]:
-        bounced = select(Delivery.client_id).where(Delivery.id.in_(suppressed))
-        _rowcount(
-            update(Client)
-            .where(Client.id.in_(bounced), Client.status == ClientStatus.ACTIVE)
-            .values(status=ClientStatus.BOUNCED)
-        )
+        _suppress(suppressed)
+    changes = Counter(outcome.status for outcome in outcomes)
+    changes[before] -= len(outcomes)
+    return Move(run_id, changes)
+
+
+def _suppress(delivery_ids: Sequence[int]) -> None:
+    clients = select(Delivery.client_id).where(Delivery.id.in_(delivery_ids))
+    bounced = select(Client.id).where(Client.id.in_(clients), Client.status == ClientStatus.ACTIVE)
+    locked = bounced.order_by(Client.id).with_for_update(key_share=True)
+    _rowcount(update(Client).where(Client.id.in_(locked)).values(status=ClientStatus.BOUNCED))
 
 
 def _attempt(run_id: int, outcome: Outcome) -> dict[str, Any]:
@@ -322,7 +336,7 @@ def server_is_back() -> None:
 
 def _change_runs(which: tuple[Any, ...], **values: Any) -> None:
     # Locked in the order of their ids: two that change many at once would else wait in a circle.
-    runs = select(Run.id).where(*which).order_by(Run.id).with_for_update()
+    runs = select(Run.id).where(*which).order_by(Run.id).with_for_update(key_share=True)
     _rowcount(update(Run).where(Run.id.in_(runs)).values(values))
 
 
@@ -338,7 +352,7 @@ def skip_pending(run_id: int, reason: SkipReason) -> int:
         .values(status=DeliveryStatus.SKIPPED, skip_reason=reason, not_before=None, finished_at=now)
     )
     if skipped:
-        _count(run_id, {DeliveryStatus.PENDING: -skipped, DeliveryStatus.SKIPPED: skipped})
+        _count(Move(run_id, Counter({DeliveryStatus.PENDING: -skipped, DeliveryStatus.SKIPPED: skipped})))
     finish_if_done(run_id)
     return skipped
 
@@ -392,7 +406,7 @@ def resend(run_id: int, status: DeliveryStatus) -> int:
         .values(status=DeliveryStatus.PENDING, attempts=0, not_before=None, finished_at=None)
     )
     if again:
-        _count(run_id, {status: -again, DeliveryStatus.PENDING: again})
+        _count(Move(run_id, Counter({status: -again, DeliveryStatus.PENDING: again})))
         db.session.execute(
             update(Run)
             .where(Run.id == run_id)
@@ -426,7 +440,7 @@ def recover(claim_id: int, settings: Settings, redis: Redis) -> None:
     story = journal.read(lost.journal, redis) if lost.journal else journal.Story(is_whole=False)
     rows = db.session.connection().execute(queries.CLAIMED, {"claim": claim_id}).all()
     batch = Batch(claim_id, lost.run_id, [_claimed(row) for row in rows])
-    record(batch, [_recovered(claimed, story, settings) for claimed in batch.deliveries])
+    move([record(batch, [_recovered(claimed, story, settings) for claimed in batch.deliveries])])
 
 
 def _recovered(claimed: Claimed, story: journal.Story, settings: Settings) -> Outcome:
@@ -456,10 +470,7 @@ def correct_unknown(run_id: int, outcomes: Sequence[Outcome]) -> int:
     ).all()
     settled = [late[delivery_id] for delivery_id in unsettled if late[delivery_id].status is not DeliveryStatus.UNKNOWN]
     if settled:
-        _write_outcomes(run_id, settled)
-        changes = Counter(outcome.status for outcome in settled)
-        changes[DeliveryStatus.UNKNOWN] -= len(settled)
-        _count(run_id, changes)
+        move([_write_outcomes(run_id, settled, DeliveryStatus.UNKNOWN)])
     return len(settled)
 
 
@@ -467,7 +478,12 @@ _GIVE_BACK = delete(Claim).where(Claim.id == bindparam("claim"))
 _MOVE = (
     update(Run)
     .where(Run.id == bindparam("run"))
-    .values({counter: counter + bindparam(status.value) for status, counter in COUNTERS.items()})
+    .values(
+        {
+            **{counter: counter + bindparam(status.value) for status, counter in COUNTERS.items()},
+            Run.last_claim: func.coalesce(bindparam("claim"), Run.last_claim),
+        }
+    )
     .returning(Run.pending + Run.sending)
 )
 
@@ -477,13 +493,14 @@ def _give_back(claim_id: int) -> bool:
     return db.session.connection().execute(_GIVE_BACK, {"claim": claim_id}).rowcount == 1
 
 
-def _count(run_id: int, changes: Mapping[DeliveryStatus, int]) -> int:
+def _count(move: Move) -> int:
     """Move the run's counters in one statement: the database refuses any in between that does not add up.
 
     Returns how many of its messages are not at their end.
     """
-    moves = {status.value: changes.get(status, 0) for status in DeliveryStatus}
-    return db.session.connection().execute(_MOVE, {"run": run_id, **moves}).scalar_one()
+    steps = {status.value: move.changes[status] for status in DeliveryStatus}
+    what = {"run": move.run_id, "claim": move.claim_id, **steps}
+    return db.session.connection().execute(_MOVE, what).scalar_one()
 
 
 def _rowcount(statement: Any) -> int:
