@@ -54,11 +54,11 @@ class SmtpTransport:
         envelope = next(source, None)
         asked = False  # MAIL, RCPT and DATA of this envelope have left already, behind the body before it
         while envelope is not None:
-            if not asked and (impossible := self._is_impossible(envelope)):
+            connection = self._connected()
+            if not asked and (impossible := connection.refuses(envelope)):
                 yield impossible
                 envelope = next(source, None)
                 continue
-            connection = self._connected()
             following: Envelope | None = None
             stage = Stage.MAIL
             try:
@@ -68,7 +68,7 @@ class SmtpTransport:
                     stage = Stage.BODY
                     if connection.pipelines and connection.sent + 1 < self._settings.mail_per_connection:
                         following = next(source, None)
-                    asked = following is not None and self._is_impossible(following) is None
+                    asked = following is not None and connection.refuses(following) is None
                     begin(envelope.delivery_id)
                     code, text = connection.hand_over(envelope, following if asked else None)
                     answer = _answer(envelope, Stage.BODY, code, text)
@@ -118,20 +118,6 @@ class SmtpTransport:
                 raise TransportAway(_words(error)) from error
         return self._connection
 
-    def _is_impossible(self, envelope: Envelope) -> Answer | None:
-        """What we say ourselves, without asking a server about what it can't take."""
-        if UNSAFE.search(envelope.recipient) or "@" not in envelope.recipient:
-            words = "501 5.1.3 This is no address that a mail server could be asked about."
-        elif (connection := self._connection) is None:
-            return None
-        elif 0 < connection.size_limit < len(envelope.content):
-            words = f"552 5.3.4 The letter has {len(envelope.content)} bytes, and this mail server takes no more than {connection.size_limit}."
-        elif not connection.takes_utf8 and not (envelope.recipient + envelope.sender).isascii():
-            words = "553 5.6.7 This mail server takes no addresses outside ASCII (it does not offer SMTPUTF8)."
-        else:
-            return None
-        return _answer(envelope, Stage.RCPT, int(words[:3]), words[4:])
-
 
 class _Connection:
     """An open one. After any exception it is of no more use."""
@@ -146,13 +132,12 @@ class _Connection:
             raise
         offered = self._smtp.esmtp_features
         self.pipelines = "pipelining" in offered
-        self.takes_utf8 = "smtputf8" in offered
+        self._takes_utf8 = "smtputf8" in offered
         self._takes_8bit = "8bitmime" in offered
         self._takes_size = "size" in offered
         size = offered.get("size", "").strip()
-        self.size_limit = int(size) if size.isdecimal() else 0  # bytes; 0: none that it would name
-        assert self._smtp.sock is not None
-        self._socket: socket.socket = self._smtp.sock
+        self._size_limit = int(size) if size.isdecimal() else 0  # bytes; 0: none that it would name
+        self._socket: socket.socket = self._smtp.sock  # type: ignore[assignment]  # it is connected
         self._timeout = settings.mail_timeout_seconds
         self._unread = b""
         self._at = 0
@@ -167,6 +152,19 @@ class _Connection:
         if idle < 1:
             return False
         return idle > idle_seconds or bool(select.select([self._socket], [], [], 0)[0])
+
+    def refuses(self, envelope: Envelope) -> Answer | None:
+        """What we say ourselves, without asking the server about what it can't take."""
+        size = len(envelope.content)
+        if UNSAFE.search(envelope.recipient) or "@" not in envelope.recipient:
+            words = "501 5.1.3 This is no address that a mail server could be asked about."
+        elif 0 < self._size_limit < size:
+            words = f"552 5.3.4 The letter has {size} bytes; this mail server takes {self._size_limit} at the most."
+        elif not self._takes_utf8 and not (envelope.recipient.isascii() and envelope.sender.isascii()):
+            words = "553 5.6.7 This mail server takes no addresses outside ASCII (it does not offer SMTPUTF8)."
+        else:
+            return None
+        return _answer(envelope, Stage.RCPT, int(words[:3]), words[4:])
 
     def ask(self, envelope: Envelope, *, has_left: bool) -> Answer | None:
         """Open a transaction, or give the answer that refuses it. has_left: the commands are on their way already."""
@@ -309,6 +307,8 @@ class _Connection:
             if not data:
                 raise _Broken("The server closed the connection.")
             self._unread += data
+        if found.end() > LONGEST_REPLY_BYTES:
+            raise _Broken("The server's answer has no end.")
         return found
 
 

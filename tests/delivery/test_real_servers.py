@@ -304,7 +304,7 @@ def test_a_rate_that_postfix_limits_means_later_and_loses_nothing(settings: Sett
         assert {(answer.kind, answer.stage, answer.enhanced_code) for answer in later} == {
             (Reply.LATER, Stage.MAIL, "4.7.1")
         }
-        assert len(connections) == 1
+        assert len(connections) == 2  # it might have been a limit of the first one
         assert_arrived(server, [envelope(number) for number in range(10)])
 
 

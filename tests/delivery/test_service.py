@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from flask import current_app
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -13,7 +14,7 @@ from app.clients.models import Client, ClientStatus
 from app.delivery import service
 from app.delivery.models import Attempt, Claim, Delivery, DeliveryStatus, Run, RunStatus, SkipReason, Stage
 from app.delivery.service import Batch, LostClaim, Outcome
-from app.delivery.transport import Answer
+from app.delivery.transport import Answer, Reply
 from app.extensions import db
 from app.mailings import dispatch
 from tests import make
@@ -23,28 +24,35 @@ LEASE = timedelta(minutes=2)
 PlannedRun = Callable[..., Run]
 
 
-def take(run: Run, limit: int = 50) -> Batch | None:
-    batch = service.claim(run.id, limit=limit, worker="test", lease=LEASE)
+def take(limit: int = 50) -> Batch | None:
+    found = service.claim(grant=lambda _waiting: limit, worker="test", lease=LEASE, open_journal=lambda: "")
+    if found:
+        service.move([found[1]])
     db.session.commit()
-    return batch
+    return found[0] if found and found[0].deliveries else None
 
 
-def taken(run: Run, limit: int = 50) -> Batch:
-    batch = take(run, limit)
+def taken(limit: int = 50) -> Batch:
+    batch = take(limit)
     assert batch is not None
     return batch
 
 
+def record(batch: Batch, outcomes: list[Outcome]) -> list[int]:
+    ended = service.move([service.record(batch, outcomes)])
+    db.session.commit()
+    return ended
+
+
+def answered(batch: Batch, kind: Reply, code: int | None, reply: str, stage: Stage = Stage.RCPT) -> list[Outcome]:
+    """What each delivery of the batch becomes by such an answer."""
+    enhanced = reply.partition(" ")[0] if reply[:1] in "245" else None
+    answers = [(c, Answer(c.delivery_id, stage, kind, code, reply, enhanced)) for c in batch.deliveries]
+    return [service.outcome_of(claimed, answer, current_app.config["SETTINGS"]) for claimed, answer in answers]
+
+
 def sent(batch: Batch) -> list[Outcome]:
-    return [
-        Outcome(
-            claimed.delivery_id,
-            DeliveryStatus.SENT,
-            Answer(claimed.delivery_id, Stage.BODY, 250, "2.0.0 queued as 42", "2.0.0"),
-            attempts=1,
-        )
-        for claimed in batch.deliveries
-    ]
+    return answered(batch, Reply.ACCEPTED, 250, "2.0.0 queued as 42", Stage.BODY)
 
 
 def test_planning_freezes_one_row_per_client(planned_run: PlannedRun) -> None:
@@ -63,18 +71,17 @@ def test_a_run_for_nobody_is_done_at_once(user: User) -> None:
 
 def test_a_claim_takes_no_more_than_its_limit_and_nothing_twice(planned_run: PlannedRun) -> None:
     run = planned_run(5)
-    first, second = taken(run, 3), taken(run, 3)
+    first, second = taken(3), taken(3)
     assert (len(first.deliveries), len(second.deliveries)) == (3, 2)
     assert not {c.delivery_id for c in first.deliveries} & {c.delivery_id for c in second.deliveries}
-    assert take(run) is None
+    assert take() is None
     assert assert_reconciles(run.id).sending == 5
 
 
 def test_recording_moves_rows_counters_and_attempts_together(planned_run: PlannedRun) -> None:
     run = planned_run(2)
-    batch = taken(run)
-    service.record(batch, sent(batch))
-    db.session.commit()
+    batch = taken()
+    record(batch, sent(batch))
     run = assert_reconciles(run.id)
     assert (run.sent, run.status) == (2, RunStatus.DONE)
     assert run.finished_at is not None
@@ -86,15 +93,14 @@ def test_recording_moves_rows_counters_and_attempts_together(planned_run: Planne
 
 def test_a_deferred_delivery_waits_for_its_time(planned_run: PlannedRun) -> None:
     run = planned_run(1)
-    batch = taken(run)
+    batch = taken()
     later = clock.now() + timedelta(minutes=1)
     [claimed] = batch.deliveries
-    service.record(batch, [Outcome(claimed.delivery_id, DeliveryStatus.PENDING, attempts=1, not_before=later)])
-    db.session.commit()
-    assert take(run) is None
+    record(batch, [Outcome(claimed.delivery_id, DeliveryStatus.PENDING, attempts=1, not_before=later)])
+    assert take() is None
     assert assert_reconciles(run.id).pending == 1
     db.session.execute(update(Delivery).values(not_before=clock.now()))
-    assert taken(run).deliveries[0].attempts == 1
+    assert taken().deliveries[0].attempts == 1
 
 
 @pytest.mark.parametrize(
@@ -108,7 +114,7 @@ def test_a_deferred_delivery_waits_for_its_time(planned_run: PlannedRun) -> None
 )
 def test_a_run_that_may_not_send_gives_out_nothing(planned_run: PlannedRun, obstacle: dict[str, object]) -> None:
     run = planned_run(2, **obstacle)
-    assert take(run) is None
+    assert take() is None
     assert db.session.scalar(select(func.count()).select_from(Claim)) == 0
     assert assert_reconciles(run.id).pending == 2
 
@@ -119,47 +125,112 @@ def test_whoever_unsubscribed_or_was_deleted_meanwhile_is_marked_to_be_skipped(p
     first.status = ClientStatus.UNSUBSCRIBED
     db.session.delete(second)
     db.session.commit()
-    reasons = [claimed.skip_reason for claimed in taken(run).deliveries]
+    reasons = [claimed.skip_reason for claimed in taken().deliveries]
     assert reasons == [SkipReason.SUPPRESSED, SkipReason.DELETED, None]
-
-
-def test_a_dead_workers_claim_becomes_unknown_and_says_so(planned_run: PlannedRun) -> None:
-    run = planned_run(2)
-    taken(run)
-    assert service.free_expired_claims() == []
-    db.session.execute(update(Claim).values(leased_until=clock.now() - timedelta(seconds=1)))
-    assert service.free_expired_claims() == [run.id]
-    db.session.commit()
-    run = assert_reconciles(run.id)
-    assert (run.unknown, run.status) == (2, RunStatus.DONE)
-    attempts = db.session.scalars(select(Attempt)).all()
-    assert [attempt.outcome for attempt in attempts] == [DeliveryStatus.UNKNOWN] * 2
-    assert {attempt.reply for attempt in attempts} == {service.WORKER_DIED}
-    assert service.free_expired_claims() == []
 
 
 def test_a_lost_claim_can_neither_be_recorded_nor_renewed(planned_run: PlannedRun) -> None:
     run = planned_run(2)
-    batch = taken(run)
+    batch = taken()
     assert service.renew(batch, LEASE)
-    db.session.execute(update(Claim).values(leased_until=clock.now() - timedelta(seconds=1)))
-    service.free_expired_claims()
-    db.session.commit()
+    record(batch, [service.untried(claimed) for claimed in batch.deliveries])
     assert not service.renew(batch, LEASE)
     with pytest.raises(LostClaim):
         service.record(batch, sent(batch))
     db.session.rollback()
-    assert assert_reconciles(run.id).unknown == 2
+    assert assert_reconciles(run.id).pending == 2
+
+
+def test_whose_address_does_not_exist_gets_nothing_any_more(planned_run: PlannedRun) -> None:
+    planned_run(1)
+    batch = taken()
+    record(batch, answered(batch, Reply.NO_SUCH_ADDRESS, 550, "5.1.1 no such user"))
+    assert db.session.scalars(select(Client.status)).one() is ClientStatus.BOUNCED
+
+
+def test_who_unsubscribed_meanwhile_does_not_become_a_bounce(planned_run: PlannedRun) -> None:
+    planned_run(1)
+    batch = taken()
+    db.session.execute(update(Client).values(status=ClientStatus.UNSUBSCRIBED))
+    record(batch, answered(batch, Reply.NO_SUCH_ADDRESS, 550, "5.1.1 no such user"))
+    assert db.session.scalars(select(Client.status)).one() is ClientStatus.UNSUBSCRIBED
+
+
+def test_what_is_our_fault_is_charged_to_nobody(planned_run: PlannedRun) -> None:
+    run = planned_run(1)
+    for _ in range(5):  # and nothing was accepted meanwhile
+        batch = taken()
+        record(batch, answered(batch, Reply.OUR_FAULT, 554, "5.7.1 relay access denied"))
+        db.session.execute(update(Delivery).values(not_before=None))
+    assert assert_reconciles(run.id).pending == 1
+    assert db.session.scalars(select(Delivery.attempts)).one() == 0
+
+
+def test_what_the_server_says_to_one_recipient_only_is_theirs_after_all(planned_run: PlannedRun) -> None:
+    run = planned_run(2)
+    for _ in range(2):
+        batch = taken(1)
+        record(batch, answered(batch, Reply.OUR_FAULT, 550, "5.7.1 we know your kind"))
+        db.session.execute(update(Delivery).values(not_before=None))
+    others = taken(2)
+    refused, accepted = others.deliveries
+    record(
+        others,
+        [
+            service.untried(refused),
+            *sent(Batch(others.claim_id, run.id, [accepted])),
+        ],
+    )
+    batch = taken(1)
+    record(batch, answered(batch, Reply.OUR_FAULT, 550, "5.7.1 we know your kind"))
+    run = assert_reconciles(run.id)
+    assert (run.sent, run.failed, run.status) == (1, 1, RunStatus.DONE)
+
+
+@pytest.mark.parametrize("status", [DeliveryStatus.FAILED, DeliveryStatus.UNKNOWN])
+def test_what_failed_or_is_unknown_can_be_sent_again(planned_run: PlannedRun, status: DeliveryStatus) -> None:
+    run = planned_run(3, last_moment=clock.now() + timedelta(hours=1))
+    batch = taken(2)
+    record(batch, answered(batch, Reply.REFUSED, 554, "5.0.0 no"))
+    batch = taken(1)
+    record(batch, answered(batch, Reply.NONE, None, "gone", Stage.BODY))
+    run = assert_reconciles(run.id)
+    assert (run.failed, run.unknown, run.status) == (2, 1, RunStatus.DONE)
+    count = run.failed if status is DeliveryStatus.FAILED else run.unknown
+    assert service.resend(run.id, status) == count
+    db.session.commit()
+    run = assert_reconciles(run.id)
+    assert (run.pending, run.status, run.finished_at, run.last_moment) == (count, RunStatus.SENDING, None, None)
+    batch = taken()
+    record(batch, sent(batch))
+    assert assert_reconciles(run.id).sent == count
+    assert db.session.scalar(select(func.count()).select_from(Attempt)) == 3 + count
+    assert service.resend(run.id, status) == 0
+
+
+def test_whoever_gets_nothing_any_more_is_not_sent_to_again(planned_run: PlannedRun) -> None:
+    run = planned_run(2)
+    batch = taken()
+    record(batch, answered(batch, Reply.REFUSED, 554, "5.0.0 no"))
+    first = db.session.scalars(select(Client).order_by(Client.id)).first()
+    assert first
+    first.status = ClientStatus.UNSUBSCRIBED
+    assert service.resend(run.id, DeliveryStatus.FAILED) == 1
+
+
+def test_what_was_sent_is_not_sent_again(planned_run: PlannedRun) -> None:
+    run = planned_run(1)
+    with pytest.raises(ValueError, match="sent"):
+        service.resend(run.id, DeliveryStatus.SENT)
 
 
 def test_the_end_skips_what_waits_and_leaves_what_is_in_hand(planned_run: PlannedRun) -> None:
     run = planned_run(3)
-    batch = taken(run, 1)
+    batch = taken(1)
     assert service.skip_pending(run.id, SkipReason.ENDED) == 2
     db.session.commit()
     assert assert_reconciles(run.id).status is RunStatus.SENDING
-    service.record(batch, sent(batch))
-    db.session.commit()
+    record(batch, sent(batch))
     run = assert_reconciles(run.id)
     assert (run.sent, run.skipped, run.status) == (1, 2, RunStatus.DONE)
 
@@ -180,17 +251,16 @@ def test_the_database_refuses_counters_that_do_not_add_up(planned_run: PlannedRu
 
 def test_a_reply_with_a_nul_is_kept_without_it(planned_run: PlannedRun) -> None:
     run = planned_run(1)
-    batch = taken(run)
+    batch = taken()
     [claimed] = batch.deliveries
-    answer = Answer(claimed.delivery_id, Stage.RCPT, 550, "no\0body")
-    service.record(batch, [service.outcome_of(claimed, answer, attempts_max=10)])
-    db.session.commit()
+    answer = Answer(claimed.delivery_id, Stage.RCPT, Reply.REFUSED, 550, "no\0body")
+    record(batch, [service.outcome_of(claimed, answer, current_app.config["SETTINGS"])])
     assert db.session.scalars(select(Attempt.reply)).one() == "no�body"
 
 
 def test_deleting_a_client_leaves_the_ledger(planned_run: PlannedRun) -> None:
     run = planned_run(1)
-    batch = taken(run)
+    batch = taken()
     service.record(batch, sent(batch))
     db.session.delete(db.session.scalars(select(Client)).one())
     db.session.commit()
