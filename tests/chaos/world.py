@@ -43,7 +43,7 @@ CHAINED = re.compile(
     r"(another exception occurred|direct cause of the following exception):[\s\\n]+" + re.escape(TRACEBACK)
 )
 # RQ's and redis-py's own words while Redis is away, and SQLAlchemy's while the database is.
-REDIS_AWAY = ("redis.exceptions.",)
+REDIS_AWAY = ("redis.exceptions.", "rq.exceptions.", "ConnectionRefusedError", "ConnectionResetError")
 DATABASE_AWAY = ("psycopg2.OperationalError", "psycopg2.errors.", "psycopg2.InterfaceError", "sqlite3.OperationalError")
 
 
