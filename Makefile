@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench lock vendor translations clean
+.PHONY: help run test chaos lint format bench lock vendor translations clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -14,6 +14,10 @@ run: $(VENV)/.run ## Start all of Golub on this machine, with demo data and a lo
 
 test: $(VENV)/.test ## Lint, check types and layers, and run all tests on SQLite and on PostgreSQL
 	@$(BIN)/python -m dev.test
+
+chaos: $(VENV)/.test ## Kill, stop and starve everything while it sends, on SQLite and on PostgreSQL
+	@$(BIN)/python -m pytest tests/chaos --chaos-full --database sqlite
+	@$(BIN)/python -m pytest tests/chaos --chaos-full --database postgresql
 
 lint: $(VENV)/.test ## Lint, check types and layers
 	@$(BIN)/python -m dev.test --lint

@@ -42,9 +42,16 @@ TRACEBACK = "Traceback (most recent call last)"
 CHAINED = re.compile(
     r"(another exception occurred|direct cause of the following exception):[\s\\n]+" + re.escape(TRACEBACK)
 )
-# RQ's and redis-py's own words while Redis is away, and SQLAlchemy's while the database is.
-REDIS_AWAY = ("redis.exceptions.", "rq.exceptions.", "ConnectionRefusedError", "ConnectionResetError")
-DATABASE_AWAY = ("psycopg2.OperationalError", "psycopg2.errors.", "psycopg2.InterfaceError", "sqlite3.OperationalError")
+# What is said while Redis is away or has forgotten a job, and while the database is away or its disk is full.
+REDIS_AWAY = ("redis/connection.py", "InvalidJobOperation", "NoSuchJobError")
+DATABASE_AWAY = (
+    "server closed the connection",
+    "Connection refused",
+    "connection already closed",
+    "terminating connection",
+    "the database system is",
+    "database or disk is full",
+)
 
 
 @dataclass(frozen=True)
@@ -334,11 +341,13 @@ class World:
         faults = []
         for process in self.processes:
             text = process.output
-            fresh = text[self._read.get(process.name, 0) :]
+            fresh = CHAINED.sub("", text[self._read.get(process.name, 0) :])
             self._read[process.name] = len(text)
+            # Some stand in the log as text, others as a field of a line of JSON.
+            traces = fresh.split(TRACEBACK)[1:] + [line for line in fresh.splitlines() if '"exception": [' in line]
             faults += [
                 f"a traceback of {process.name}: {trace[:3000]}"
-                for trace in CHAINED.sub("", fresh).split(TRACEBACK)[1:]
+                for trace in traces
                 if not any(words in trace for words in explained)
             ]
         return faults
