@@ -16,8 +16,8 @@ test: $(VENV)/.test ## Lint, check types and layers, and run all tests on SQLite
 	@$(BIN)/python -m dev.test
 
 chaos: $(VENV)/.test ## Kill, stop and starve everything while it sends, on SQLite and on PostgreSQL
-	@$(BIN)/python -m pytest tests/chaos --chaos-full --database sqlite
-	@$(BIN)/python -m pytest tests/chaos --chaos-full --database postgresql
+	@failed=0; for database in sqlite postgresql; do \
+		$(BIN)/python -m pytest tests/chaos --chaos-full --database $$database || failed=1; done; exit $$failed
 
 lint: $(VENV)/.test ## Lint, check types and layers
 	@$(BIN)/python -m dev.test --lint

@@ -263,7 +263,7 @@ class World:
                     {name: str(getattr(run, name)) for name in (*COUNTERS, "id", "status", "resume_at", "fault")}
                     for run in session.scalars(select(Run).where(Run.status != RunStatus.DONE))
                 ]
-                claims = [(claim.id, claim.size, str(claim.leased_until)) for claim in session.scalars(select(Claim))]
+                claims = [(claim.id, claim.worker, str(claim.leased_until)) for claim in session.scalars(select(Claim))]
             client = self._client()
             queued = rq.Queue(QUEUE_NAME, connection=client).job_ids
             keys = sorted(map(str, client.scan_iter("golub:*")))
