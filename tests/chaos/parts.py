@@ -54,11 +54,15 @@ class Process:
             self._running.kill()
             self._running.wait(WAIT_SECONDS)
 
-    def terminate(self, within_seconds: float) -> float:
-        """SIGTERM, as systemd does; how many seconds it took to end. Fails when it ends badly, or too late."""
+    def terminate(self, within_seconds: float, *, with_children: bool = False) -> float:
+        """SIGTERM; how many seconds it took to end. Fails when it ends badly, or too late.
+
+        with_children: all of its processes hear it at once, as systemd has it by itself (KillMode=control-group).
+        """
         assert self._running is not None
         began = time.monotonic()
-        os.kill(self._running.pid, signal.SIGTERM)
+        for pid in [self._running.pid, *(leaves(self._running.pid) if with_children else [])]:
+            os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not self.is_running, within_seconds, lambda: f"{self.name} does not end:\n{self.output}")
         took = time.monotonic() - began
         code = self._running.wait(1)

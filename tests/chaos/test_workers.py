@@ -48,12 +48,20 @@ def test_workers_are_asked_to_end_while_they_send(world: World, is_full: bool) -
 
 
 @pytest.mark.timeout(300)
-def test_all_workers_are_asked_to_end_and_come_back(world: World, is_full: bool) -> None:
+@pytest.mark.parametrize(
+    "with_children",
+    [
+        pytest.param(False, id="by their parent"),
+        pytest.param(True, id="all at once", marks=pytest.mark.chaos_full),
+    ],
+)
+def test_all_workers_are_asked_to_end_and_come_back(world: World, is_full: bool, with_children: bool) -> None:
     count, times = (2000, 4) if is_full else (400, 1)
 
     def restart() -> None:
-        world.workers.terminate(END_SECONDS)
+        world.workers.terminate(END_SECONDS, with_children=with_children)
         world.workers.start()
+        wait_until(world.is_ready, WAIT_SECONDS, world.logs)
 
     world.mail.behave(delay=THINKS_SECONDS)
     planted = world.plant(count)
@@ -98,7 +106,7 @@ def test_workers_are_asked_to_end_while_the_mail_server_hangs(world: World, reco
         assert len(found.unknown) == struck
     finally:
         world.workers.environment = before
-        world.workers.terminate(END_SECONDS)
+        world.workers.kill()
 
 
 @pytest.mark.chaos_full

@@ -1,5 +1,6 @@
 """All of Golub as processes that a test may kill, and the verdict: what the ledger says beside what the server took."""
 
+import contextlib
 import json
 import os
 import random
@@ -122,7 +123,6 @@ class World:
     # ── Beginning and end ──
 
     def start(self) -> None:
-        self.redis.start()
         upgrade = Process("upgrade", ("-m", "flask", "db", "upgrade"), self.folder, self.workers.environment)
         upgrade.start()
         wait_until(lambda: not upgrade.is_running, WAIT_SECONDS)
@@ -132,6 +132,8 @@ class World:
     def heal(self) -> None:
         """Start what does not run, have the mail server behave well, and wait until all is ready."""
         self.mail.behave()
+        if not servers.redis_answers(self.redis.url):
+            self.redis.start()
         for process in self.processes:
             if not process.is_running:
                 process.start()
@@ -228,10 +230,15 @@ class World:
 
     def signal_a_sender(self, signal_number: int) -> int:
         """Send this signal to a random one that sends; its pid."""
-        wait_until(self.senders, WAIT_SECONDS, self.logs)
-        victim = self.random.choice(self.senders())
-        os.kill(victim, signal_number)
-        return victim
+        ends = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < ends:
+            senders = self.senders()
+            with contextlib.suppress(IndexError, ProcessLookupError):  # none is there just now, or it ended meanwhile
+                victim = self.random.choice(senders)
+                os.kill(victim, signal_number)
+                return victim
+            time.sleep(0.02)
+        raise AssertionError(f"nobody sends\n{self.logs()}")
 
     def finish(self, planted: Planted, seconds: float = 120, *, nudge: bool = True) -> None:
         """Wait until the mailing is completed, and no worker holds anything."""
