@@ -53,6 +53,9 @@ class GolubWorkerPool(WorkerPool):
 
 
 def work(name: str) -> None:
+    # Until RQ has handlers of its own: the parent's, which a fork inherits, would swallow the signal.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
     redis = Redis.from_url(application().config["SETTINGS"].redis_url)
     worker = GolubWorker(
         [Queue(QUEUE_NAME, connection=redis)],

@@ -30,7 +30,7 @@ from app.queue import worker_name
 
 log = structlog.get_logger(__name__)
 
-STOP_SECONDS = 7.0  # what is in flight may take so long when this process is asked to end
+STOP_SECONDS = 5.0  # what is in flight may take so long when this process is asked to end
 RECORD_SECONDS = 20.0  # so long a courier tries to write down outcomes in a database that is away
 WATCH_SECONDS = 0.2
 RECORD_AGAIN_SECONDS = 0.5
