@@ -53,7 +53,7 @@ FIGURES = ("planned", *(status.value for status in DeliveryStatus))
 def init_app(app: Flask) -> None:
     app.cli.add_command(create_admin)
     app.cli.add_command(create_admin, "csu")
-    for one in (set_role, load_demo, import_clients, send_mailing, dispatch, report, runs, run_doctor):
+    for one in (set_role, load_demo, import_clients, send_mailing, resend, dispatch, report, runs, run_doctor):
         app.cli.add_command(one)
 
 
@@ -322,6 +322,27 @@ def send_mailing(mailing_id: int, wait: bool, timeout: float) -> None:
     click.echo(f"Run {run_id} of mailing {mailing_id}, “{name}”, has begun. Look at it: flask report {mailing_id}")
     if wait:
         _wait_for(run_id, mailing_id, timeout)
+
+
+@_command("resend")
+@click.argument("run_id", metavar="RUN", type=click.IntRange(1, LARGEST_ID))
+@click.option("--failed", is_flag=True, help="What the mail server refused. Clients who bounced are left out.")
+@click.option("--unknown", is_flag=True, help="What may have arrived: whoever has the letter may get it twice.")
+def resend(run_id: int, failed: bool, unknown: bool) -> None:
+    """Send the failed or the unknown messages of RUN again."""
+    if failed == unknown:
+        raise _BadArguments("Give one of --failed and --unknown. See: flask resend --help")
+    status = DeliveryStatus.FAILED if failed else DeliveryStatus.UNKNOWN
+    run = db.session.get(Run, run_id)
+    if run is None:
+        raise NotFound(f"There is no run {run_id}.")
+    mailing = db.session.get_one(Mailing, run.mailing_id)
+    again = mailings.resend(mailing, run, status)
+    mailing_id, is_paused = mailing.id, mailing.paused_at is not None
+    db.session.commit()
+    queue.enqueue(jobs.deliver)
+    when = "once its mailing is resumed" if is_paused else "now"
+    click.echo(f"Messages of run {run_id} that are sent again, {when}: {again}. Look at it: flask report {mailing_id}")
 
 
 def _wait_for(run_id: int, mailing_id: int, timeout: float) -> None:

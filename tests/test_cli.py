@@ -401,7 +401,7 @@ def test_dispatch_begins_what_is_due_and_nothing_else(
 def test_a_report_shows_each_run_and_the_sums(
     runner: FlaskCliRunner, mailing: Mailing, run_jobs: RunJobs, smtp: RecordingSmtp
 ) -> None:
-    smtp.answer_rcpt = lambda address: "550 5.1.1 no such user" if address.startswith("client0") else None
+    smtp.answer_rcpt = lambda address: "552 5.2.2 mailbox full" if address.startswith("client0") else None
     for _ in range(2):
         prints(runner.invoke(args=["send-mailing", str(mailing.id)]))
         run_jobs()

@@ -145,6 +145,7 @@ TABLE: dict[str, Wall] = {
             "mailings.pause_mailing",
             "mailings.resume_mailing",
             "mailings.delete_mailing",
+            "mailings.resend",
         ),
         EDITED,
     ),

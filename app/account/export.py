@@ -29,7 +29,7 @@ segments.json    your segments
 messages.json    your messages, also those that you deleted and mailings still use
 mailings.json    your mailings
 runs.csv         each time that a mailing ran, and the letter as it was sent
-deliveries.csv   each message planned, and what became of it
+deliveries.csv   each message planned, and what became of it; "unknown": it may have arrived, the answer never came
 attempts.csv     each try at one, with the mail server's answer
 logins.csv       the devices that are logged in
 activity.csv     what the audit log says about you

@@ -14,7 +14,7 @@ from app.clients import segments
 from app.clients.models import Client, Segment
 from app.clients.queries import active_clients
 from app.delivery import service as delivery
-from app.delivery.models import Run, RunStatus
+from app.delivery.models import DeliveryStatus, Run, RunStatus
 from app.errors import NotFound, RuleBroken
 from app.extensions import db
 from app.mailings import dispatch
@@ -78,10 +78,7 @@ def start_now(mailing: Mailing) -> Run:
     """
     _lock(mailing)
     _refuse_while_sending(mailing)
-    if mailing.owner.is_stopped:
-        raise RuleBroken(_("The owner of this mailing is blocked, or has left."))
-    if mailing.disabled_at is not None:
-        raise RuleBroken(_("A manager has disabled this mailing."))
+    _refuse_where_nothing_may_be_sent(mailing)
     if mailing.paused_at is not None:
         raise RuleBroken(_("This mailing is paused. Resume it first."))
     if mailing.end_at is not None and mailing.end_at <= clock.now():
@@ -92,6 +89,29 @@ def start_now(mailing: Mailing) -> Run:
         mailing.next_run_at = None
     mailing.status = MailingStatus.RUNNING
     return run
+
+
+def resend(mailing: Mailing, run: Run, status: DeliveryStatus) -> int:
+    """Send what failed in this run of the mailing, or what is unknown, once more; returns how many messages those are.
+
+    A paused mailing takes them along, and sends them when it is resumed.
+
+    Raises:
+        RuleBroken: when it is deleted or disabled, its owner is blocked, or there is nothing to send again.
+    """
+    _lock(mailing)
+    if mailing.deleted_at is not None:
+        raise RuleBroken(_("This mailing is deleted."))
+    _refuse_where_nothing_may_be_sent(mailing)
+    again = delivery.resend(run.id, status)
+    if not again:
+        raise RuleBroken(
+            _("There is nothing to send again: it is on its way already, or its clients take no letters any more.")
+        )
+    hold_runs(mailing)
+    db.session.refresh(run)
+    settle([mailing.id])
+    return again
 
 
 def pause(mailing: Mailing) -> None:
@@ -269,6 +289,13 @@ def _own_clients(owner_id: int, draft: Draft) -> list[Client]:
 def _refuse_while_sending(mailing: Mailing) -> None:
     if db.session.scalar(_unfinished_runs(mailing).limit(1)) is not None:
         raise RuleBroken(_("A run of this mailing is not finished yet. Wait until it is done."))
+
+
+def _refuse_where_nothing_may_be_sent(mailing: Mailing) -> None:
+    if mailing.owner.is_stopped:
+        raise RuleBroken(_("The owner of this mailing is blocked, or has left."))
+    if mailing.disabled_at is not None:
+        raise RuleBroken(_("A manager has disabled this mailing."))
 
 
 def _unfinished_runs(mailing: Mailing) -> Select[Run]:

@@ -5,31 +5,39 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, flash, request, url_for
+from flask import Blueprint, Response, abort, current_app, flash, request, url_for
 from flask_babel import gettext as _
+from flask_babel import ngettext
 from sqlalchemy import Select, select
 
 from app import clock, web
 from app.auth.access import requires, signed_in
 from app.auth.roles import Permission
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
+from app.delivery.service import RESENDABLE
 from app.errors import NotFound
 from app.extensions import db
-from app.mailings import jobs, log, queries, service, words
+from app.mailings import jobs, log, progress, queries, service, words
 from app.mailings.forms import MailingForm
 from app.mailings.models import Mailing, MailingStatus
+from app.mailings.progress import Progress
 from app.messages import preview
 from app.messages import queries as messages
 from app.messages.models import Message
 from app.paging import PAGE_SIZE, paginate
-from app.queue import enqueue
+from app.queue import connection, enqueue
 
 blueprint = Blueprint("mailings", __name__)
 blueprint.add_app_template_filter(words.word, "word")
 blueprint.add_app_template_filter(words.clock_time, "clock_time")
 blueprint.add_app_template_filter(words.share, "percent")
+blueprint.add_app_template_filter(words.meaning, "meaning")
+blueprint.add_app_template_filter(words.pace_in_words, "pace_in_words")
+blueprint.add_app_template_filter(words.time_left_in_words, "time_left_in_words")
+blueprint.add_app_template_filter(words.limit_in_words, "limit_in_words")
 blueprint.add_app_template_global(words.state_of_mailing, "state_of_mailing")
 blueprint.add_app_template_global(words.state_of_run, "state_of_run")
+blueprint.add_app_template_global(progress.waits, "waits")
 
 MAILING = "/mailings/<int(max=2147483647):mailing_id>"
 RUN = MAILING + "/runs/<int(max=9223372036854775807):run_id>"
@@ -52,6 +60,7 @@ ATTENTION = timedelta(days=7)
 FIGURES = timedelta(days=30)
 SENDING_POLL_SECONDS = 1
 WAITING_POLL_SECONDS = 3
+RESTING_POLL_SECONDS = 15
 DIGITS_OF_AN_ID = 18
 SOON = timedelta(minutes=1)
 
@@ -239,7 +248,9 @@ def _show(mailing: Mailing) -> Response:
         earlier=paginate(earlier, Run.id, cursor=request.args.get("after"), descending=True),
         # Counted only where it is shown: the live part asks every second.
         recipients=lambda: db.session.scalar(queries.how_many(service.audience_of(mailing))),
-        what_comes_next=words.what_comes_next(mailing),
+        what_comes_next=words.what_comes_next(mailing, is_waiting=_all_wait(live, now)),
+        is_waiting=_all_wait(live, now),
+        progress=_progress_of(live, now),
         actions=_actions(mailing, live, now) if _may_edit(mailing) else set(),
         **_of_whom(mailing),
         poll_seconds=_poll_seconds(live, [mailing], now),
@@ -269,20 +280,52 @@ def _actions(mailing: Mailing, runs: Sequence[Run], now: datetime) -> set[str]:
 @requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
 def show_run(mailing_id: int, run_id: int) -> Response:
     mailing = _mailing(mailing_id)
+    return _show_run(mailing, _run(mailing, run_id), "live" if "live" in request.args else "deliveries")
+
+
+@blueprint.post(RUN + "/resend")
+@requires(Permission.OWN_THINGS)
+def resend(mailing_id: int, run_id: int) -> Response:
+    """Send what failed, or what is unknown, once more."""
+    mailing = _editable(mailing_id)
     run = _run(mailing, run_id)
+    status = request.form.get("status", "")
+    if status not in RESENDABLE:
+        abort(HTTPStatus.BAD_REQUEST)
+    again = service.resend(mailing, run, DeliveryStatus(status))
+    db.session.commit()
+    enqueue(jobs.deliver)
+    if mailing.paused_at:
+        sentence = ngettext(
+            "%(num)s message is sent again once the mailing is resumed.",
+            "%(num)s messages are sent again once the mailing is resumed.",
+            again,
+        )
+    else:
+        sentence = ngettext("%(num)s message is sent again.", "%(num)s messages are sent again.", again)
+    flash(sentence, "success")
+    if web.wants_fragment():
+        return _show_run(mailing, run, "live")
+    return web.redirect_to(url_for(".show_run", mailing_id=mailing.id, run_id=run.id))
+
+
+def _show_run(mailing: Mailing, run: Run, block: str) -> Response:
+    now = clock.now()
     after, state, search = _word("after"), _word("status"), _word("q")
     found = queries.deliveries_like(queries.deliveries_of(run), state, search)
     return web.render(
         "mailings/run.html",
-        block="rows" if after else "live" if "live" in request.args else "deliveries",
+        block="rows" if after else block,
         mailing=mailing,
         run=run,
         page=paginate(found, Delivery.id, cursor=after),
         state=state,
         search=search,
         states=LEDGER,
-        poll_seconds=_poll_seconds([run], [], clock.now()),
-        now=clock.now(),
+        progress=_progress_of([run], now),
+        may_resend=_may_edit(mailing) and not mailing.disabled_at and not mailing.owner.is_stopped,
+        poll_seconds=_poll_seconds([run], [], now),
+        now=now,
         **_of_whom(mailing),
     )
 
@@ -403,9 +446,27 @@ def _poll_seconds(runs: Iterable[Run], mailings: Iterable[Mailing], now: datetim
     moving = [run for run in runs if not run.is_finished and (run.held_at is None or run.sending)]
     if any(run.sending or run.status is RunStatus.PREPARING for run in moving):
         return SENDING_POLL_SECONDS
-    if moving or any(_starts_soon(mailing, now) for mailing in mailings):
+    if any(_starts_soon(mailing, now) for mailing in mailings):
         return WAITING_POLL_SECONDS
+    if moving:
+        return RESTING_POLL_SECONDS if all(_rests_long(run, now) for run in moving) else WAITING_POLL_SECONDS
     return None
+
+
+def _rests_long(run: Run, now: datetime) -> bool:
+    return run.resume_at is not None and run.resume_at > now + SOON and progress.waits(run, now)
+
+
+def _all_wait(runs: Iterable[Run], now: datetime) -> bool:
+    unfinished = [run for run in runs if not run.is_finished]
+    return bool(unfinished) and all(progress.waits(run, now) for run in unfinished)
+
+
+def _progress_of(runs: Iterable[Run], now: datetime) -> dict[int, Progress]:
+    """How those of the runs get on that are not done; by their ids."""
+    settings, redis = current_app.config["SETTINGS"], connection()
+    found = {run.id: progress.of_run(run, settings, redis, now) for run in runs if not run.is_finished}
+    return {run_id: one for run_id, one in found.items() if one is not None}
 
 
 def _starts_soon(mailing: Mailing, now: datetime) -> bool:

@@ -1,15 +1,17 @@
 """The words of a mailing's states, in the reader's language: everything that pages say about them comes from here."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from flask_babel import format_percent, pgettext
+from flask_babel import format_decimal, format_number, format_percent, format_timedelta, ngettext, pgettext
 from flask_babel import gettext as _
 
+from app import clock
 from app.delivery.models import DeliveryStatus, Run, RunStatus, SkipReason, Stage
 from app.mailings.models import Audience, Mailing, MailingStatus, Period
+from app.mailings.progress import Limit, Progress, waits
 from app.mailings.schedule import occurrences
 from app.web import local_time, time_zone
 
@@ -17,6 +19,13 @@ from app.web import local_time, time_zone
 def word(member: StrEnum) -> str:
     """The word for a state, period, audience, stage or reason."""
     return _WORDS[type(member)]()[member]
+
+
+def meaning(status: DeliveryStatus | str) -> str:
+    """What a state means, where its word does not say it all; else nothing."""
+    if status == DeliveryStatus.UNKNOWN:
+        return _("The letter may have arrived: the mail server took it and its answer never came.")
+    return ""
 
 
 def _mailing_statuses() -> dict[StrEnum, str]:
@@ -95,8 +104,11 @@ _WORDS: dict[type[StrEnum], Callable[[], dict[Any, str]]] = {
 }
 
 
-def what_comes_next(mailing: Mailing) -> str:
-    """What the mailing will do, in a sentence or two: "Starts on Thu 3 Dec 2026, 09:00, then every day." """
+def what_comes_next(mailing: Mailing, *, is_waiting: bool = False) -> str:
+    """What the mailing will do, in a sentence or two: "Starts on Thu 3 Dec 2026, 09:00, then every day."
+
+    is_waiting: what is being sent of it rests at the moment.
+    """
     if mailing.disabled_at:
         return _("A manager has stopped this mailing. Nothing is sent until they allow it again.")
     if mailing.status is MailingStatus.PAUSED:
@@ -104,7 +116,8 @@ def what_comes_next(mailing: Mailing) -> str:
     if mailing.status is MailingStatus.COMPLETED:
         return _("Everything is done. There are no more runs.")
     if mailing.status is MailingStatus.RUNNING:
-        return " ".join(filter(None, (_("It is being sent right now."), _next_run(mailing))))
+        now = _("It waits to be sent on.") if is_waiting else _("It is being sent right now.")
+        return " ".join(filter(None, (now, _next_run(mailing))))
     return _next_run(mailing)
 
 
@@ -161,6 +174,8 @@ def state_of_run(run: Run) -> tuple[str, str]:
     """The tone and the word of a run's badge: one that is held is on hold, whatever it was doing."""
     if run.held_at and not run.is_finished:
         return "paused", pgettext("run", "On hold")
+    if waits(run, clock.now()):
+        return "paused", pgettext("run", "Waiting")
     tone = {RunStatus.PREPARING: "created", RunStatus.SENDING: "sending", RunStatus.DONE: "completed"}[run.status]
     return tone, word(run.status)
 
@@ -170,3 +185,56 @@ def state_of_mailing(mailing: Mailing) -> tuple[str, str]:
     if mailing.disabled_at:
         return "disabled", pgettext("mailing", "Disabled")
     return mailing.status.value, word(mailing.status)
+
+
+# ── How a run gets on ──
+
+
+def pace_in_words(progress: Progress) -> str:
+    """How fast it goes: "1,240 messages a minute"; nothing while it stands."""
+    if progress.per_second is None:
+        return ""
+    per_minute = max(round(progress.per_second * 60), 1)
+    number = format_number(per_minute)
+    return ngettext("%(number)s message a minute", "%(number)s messages a minute", per_minute, number=number)
+
+
+def time_left_in_words(progress: Progress) -> str:
+    """When it will be done: "About 12 minutes left, done at 14:05."; nothing while it stands."""
+    if progress.left is None or progress.done_at is None:
+        return ""
+    if progress.left < timedelta(seconds=10):
+        return _("Done in a few seconds.")
+    at = _moment_ahead(progress.done_at)
+    text = _("About %(time)s left, done at %(at)s.", time=format_timedelta(progress.left), at=at)
+    return " ".join((text, _("Its end comes first: what is left by then is skipped."))) if progress.ends_first else text
+
+
+def limit_in_words(progress: Progress) -> str:
+    """What limits it, in a sentence; nothing where the run itself or its fault says so already."""
+    if progress.limit is None:
+        return ""
+    rate = format_number(progress.rate)
+    return {
+        Limit.HELD: _("Nothing of it is sent until the mailing goes on."),
+        Limit.NO_WORKER: _("No worker is alive, so nothing is sent. The operator has to start one."),
+        Limit.RATE_A_SECOND: _("What limits it: our own rate, %(rate)s a second for all mailings together.", rate=rate),
+        Limit.RATE_AN_HOUR: _("What limits it: our own rate, %(rate)s an hour for all mailings together.", rate=rate),
+        Limit.SERVER: _("What limits it: the mail server, which takes %(time)s a message.", time=_short_time(progress)),
+        Limit.SILENCE: _("The mail server is slow: no answer was written down in the last half minute."),
+        Limit.OTHERS: _("What limits it: other mailings are being sent at the same time."),
+        Limit.OURSELVES: _("What limits it: Golub itself. More workers may help."),
+    }.get(progress.limit, "")
+
+
+def _short_time(progress: Progress) -> str:
+    seconds = progress.answer_seconds or 0
+    if seconds >= 1:
+        return _("%(number)s s", number=format_decimal(seconds, "#,##0.#"))
+    return _("%(number)s ms", number=format_decimal(max(seconds * 1000, 0.1), "0.#" if seconds < 0.01 else "0"))
+
+
+def _moment_ahead(moment: datetime) -> str:
+    """The time of day alone, unless that is of another day."""
+    is_today = local_time(moment, None, "yMMdd") == local_time(clock.now(), None, "yMMdd")
+    return local_time(moment, None, "HH:mm") if is_today else clock_time(moment)
