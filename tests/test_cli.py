@@ -36,6 +36,7 @@ COMMANDS = (
     ["import-clients", "owner@golub.test", __file__],
     ["send-mailing", "1"],
     ["dispatch"],
+    ["resend", "1", "--unknown"],
     ["report", "1"],
     ["report", "1", "--json"],
     ["runs"],
@@ -109,7 +110,9 @@ def count(app: Flask, model: Any) -> int:
 # ── All of them ──
 
 
-@pytest.mark.parametrize("name", ["create-admin", "csu", "set-role", "load-demo", "import-clients", "send-mailing"])
+@pytest.mark.parametrize(
+    "name", ["create-admin", "csu", "set-role", "load-demo", "import-clients", "send-mailing", "resend"]
+)
 def test_every_command_explains_itself(runner: FlaskCliRunner, name: str) -> None:
     text = prints(runner.invoke(args=[name, "--help"]))
     assert "Usage:" in text
@@ -150,6 +153,10 @@ def test_a_database_that_is_away_is_one_line(elsewhere: Callable[..., FlaskCliRu
         ["send-mailing", "0"],
         ["send-mailing", "9" * 30],
         ["send-mailing", "1", "--timeout", "soon"],
+        ["resend"],
+        ["resend", "1"],
+        ["resend", "1", "--failed", "--unknown"],
+        ["resend", "0", "--failed"],
         ["report"],
         ["report", "-1"],
         ["report", "1", "2"],
@@ -393,6 +400,55 @@ def test_dispatch_begins_what_is_due_and_nothing_else(
     assert prints(runner.invoke(args=["dispatch"])) == "Runs begun: 0.\n"
     run_jobs()
     assert len(smtp.letters) == 3
+
+
+# ── resend ──
+
+
+@pytest.fixture
+def run_id(runner: FlaskCliRunner, app: Flask, mailing: Mailing, run_jobs: RunJobs, smtp: RecordingSmtp) -> int:
+    """A run of which one message failed and two arrived; the next try of all would be taken."""
+    smtp.answer_rcpt = lambda address: "552 5.2.2 mailbox full" if address.startswith("client0") else None
+    prints(runner.invoke(args=["send-mailing", str(mailing.id)]))
+    run_jobs()
+    smtp.reset()
+    with app.app_context():
+        return db.session.scalars(select(Run.id)).one()
+
+
+def test_what_failed_is_sent_again(
+    runner: FlaskCliRunner, run_id: int, mailing: Mailing, run_jobs: RunJobs, smtp: RecordingSmtp
+) -> None:
+    text = prints(runner.invoke(args=["resend", str(run_id), "--failed"]))
+    assert text == (f"Messages of run {run_id} that are sent again, now: 1. Look at it: flask report {mailing.id}\n")
+    run_jobs()
+    assert [letter.recipients for letter in smtp.letters] == [["client0@example.test"]]
+    assert "nothing to send again" in refusal(runner.invoke(args=["resend", str(run_id), "--failed"]))
+
+
+def test_what_a_paused_mailing_sends_again_waits(
+    runner: FlaskCliRunner, run_id: int, change: Callable[..., None], run_jobs: RunJobs, smtp: RecordingSmtp
+) -> None:
+    change(Mailing, paused_at=clock.now())
+    assert "once its mailing is resumed: 1." in prints(runner.invoke(args=["resend", str(run_id), "--failed"]))
+    run_jobs()
+    assert not smtp.letters
+
+
+@pytest.mark.parametrize("fields", [{"deleted_at": clock.now()}, {"disabled_at": clock.now()}])
+def test_what_may_not_send_sends_nothing_again(
+    runner: FlaskCliRunner, run_id: int, change: Callable[..., None], fields: dict[str, Any]
+) -> None:
+    change(Mailing, **fields)
+    assert "mailing" in refusal(runner.invoke(args=["resend", str(run_id), "--failed"]))
+
+
+def test_where_nothing_is_unknown_there_is_nothing_to_send_again(runner: FlaskCliRunner, run_id: int) -> None:
+    assert "nothing to send again" in refusal(runner.invoke(args=["resend", str(run_id), "--unknown"]))
+
+
+def test_no_run_can_not_be_sent_again(runner: FlaskCliRunner, app: Flask) -> None:
+    assert "There is no run 7." in refusal(runner.invoke(args=["resend", "7", "--unknown"]))
 
 
 # ── report and runs ──

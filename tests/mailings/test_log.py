@@ -30,7 +30,7 @@ def sent(app, owner, stranger, smtp, run_jobs):
         with app.app_context():
             user = db.session.get(User, person.id)
             make.client(user, email)
-            run = service.start_now(make.mailing(user, name=f"News of {user.email}"))
+            service.start_now(make.mailing(user, name=f"News of {user.email}"))
             db.session.commit()
             jobs.prepare_runs()
     run_jobs()

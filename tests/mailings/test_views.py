@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from redis import Redis
 from rq import Queue
 from sqlalchemy import event, select
 
 from app import clock, queue
 from app.auth.models import User
+from app.clients.models import ClientStatus
+from app.delivery import pace
 from app.delivery.models import Delivery, DeliveryStatus, Run, RunStatus
 from app.extensions import db
 from app.mailings import views
@@ -364,6 +367,52 @@ class TestPage:
         assert "Waiting for the mail server: 454 4.7.0 TLS not available" in text
         assert "Next try: " in text
 
+    def test_a_run_that_is_being_sent_says_how_fast_and_until_when(self, owner_client, app, mailing_id, run_of):
+        run_id = run_of(mailing_id, SENT, *[PENDING] * 9, SENDING, status=RunStatus.SENDING, started_at=clock.now())
+        with app.app_context():
+            pace.note(queue.connection(), run_id, 5, 100)
+        for address in (f"/mailings/{mailing_id}", f"/mailings/{mailing_id}/runs/{run_id}?live=1"):
+            text = owner_client.get(address, headers=HTMX).text
+            assert "<strong>3 messages a minute</strong>" in text
+            assert "About 3 minutes left, done at " in text
+            assert "What limits it: the mail server, which takes 20 s a message." in text
+
+    def test_a_run_that_waits_for_the_mail_server_does_not_look_as_if_it_moved(
+        self, owner_client, app, made, owner, run_of
+    ):
+        mailing_id = made(make.mailing, owner, status=MailingStatus.RUNNING, next_run_at=None)
+        fields = {"status": RunStatus.SENDING, "fault": "Connection refused"}
+        run_id = run_of(mailing_id, SENT, PENDING, resume_at=clock.now() + timedelta(seconds=30), **fields)
+        with app.app_context():
+            pace.note(queue.connection(), run_id, 5, 1)
+        text = owner_client.get(f"/mailings/{mailing_id}", headers=HTMX).text
+        assert "Waiting for the mail server: Connection refused" in text
+        assert "It waits to be sent on." in text
+        assert "state-live" not in text
+        assert "a minute</strong>" not in text
+
+    def test_what_waits_for_a_later_try_says_until_when(self, owner_client, mailing_id, run_of):
+        fields = {"status": RunStatus.SENDING, "resume_at": clock.now() + timedelta(hours=1)}
+        run_id = run_of(mailing_id, SENT, PENDING, PENDING, **fields)
+        for address in (f"/mailings/{mailing_id}", f"/mailings/{mailing_id}/runs/{run_id}?live=1", "/overview"):
+            text = owner_client.get(address, headers=HTMX).text
+            assert "2 messages wait: the mail server said to try them later. Next try: " in text
+            assert "Waiting</span>" in text
+
+    def test_without_a_worker_it_says_so(self, owner_client, mailing_id, run_of):
+        run_of(mailing_id, PENDING, status=RunStatus.SENDING)
+        assert "No worker is alive, so nothing is sent." in owner_client.get(f"/mailings/{mailing_id}").text
+
+    def test_without_redis_the_page_is_there(self, owner_client, mailing_id, run_of, monkeypatch):
+        run_of(mailing_id, PENDING, status=RunStatus.SENDING)
+        nowhere = Redis.from_url("redis://127.0.0.1:1")
+        with monkeypatch.context() as away:
+            away.setattr(queue, "connection", lambda: nowhere)
+            away.setattr(views, "connection", lambda: nowhere)
+            text = owner_client.get(f"/mailings/{mailing_id}", headers=HTMX).text
+        assert 'aria-valuenow="0"' in text
+        assert "No worker is alive" not in text
+
     def test_what_came_while_somebody_watches_stays_in_the_live_part(self, owner_client, mailing_id, run_of):
         first = run_of(mailing_id, SENT, scheduled_for=clock.now() - timedelta(days=1))
         page = owner_client.get(f"/mailings/{mailing_id}").text
@@ -402,6 +451,10 @@ class TestPolling:
     def test_it_goes_on_after_a_pause_until_what_is_in_flight_is_down(self, owner_client, mailing_id, run_of):
         run_of(mailing_id, PENDING, SENDING, status=RunStatus.SENDING, held_at=clock.now())
         assert self.poll(owner_client, mailing_id)
+
+    def test_it_is_slow_while_the_run_rests_for_long(self, owner_client, mailing_id, run_of):
+        run_of(mailing_id, PENDING, status=RunStatus.SENDING, resume_at=clock.now() + timedelta(hours=1))
+        assert self.poll(owner_client, mailing_id) == f"{views.RESTING_POLL_SECONDS}s"
 
     def test_it_stops_when_nothing_will_happen(self, owner_client, made, owner, mailing_id, run_of):
         run_of(mailing_id, SENT)
@@ -482,6 +535,106 @@ class TestRun:
             assert owner_client.get(address).status_code == 404
 
 
+class TestResend:
+    @pytest.fixture
+    def run_id(self, app, owner, mailing_id, run_of) -> int:
+        """A run with two messages failed and one unknown, and one failed whose client has bounced since."""
+        run_id = run_of(mailing_id, FAILED, FAILED, UNKNOWN, SENT, FAILED)
+        with app.app_context():
+            found = db.session.scalars(select(Delivery).where(Delivery.run_id == run_id).order_by(Delivery.id)).all()
+            for delivery, client in zip(found, make.clients(owner, 5), strict=True):
+                delivery.client_id = client.id
+            client.status = ClientStatus.BOUNCED
+            db.session.commit()
+        return run_id
+
+    def send_again(self, browser: FlaskClient, mailing_id: int, run_id: int, status: str = "failed", **more: Any):
+        return browser.post(f"/mailings/{mailing_id}/runs/{run_id}/resend", data={"status": status}, **more)
+
+    def counts(self, app: Flask, run_id: int) -> tuple[int, ...]:
+        with app.app_context():
+            run = db.session.get_one(Run, run_id)
+            return run.pending, run.sent, run.failed, run.unknown
+
+    def test_the_buttons_say_how_many_and_what_may_happen(self, owner_client, mailing_id, run_id, run_of):
+        text = owner_client.get(f"/mailings/{mailing_id}/runs/{run_id}").text
+        assert "Send the 3 failed again" in text
+        assert "Send the 1 unknown again" in text
+        assert "whoever got the letter may get it twice" in text
+        assert "The letter may have arrived" in text
+        fine = run_of(mailing_id, SENT)
+        assert "/resend" not in owner_client.get(f"/mailings/{mailing_id}/runs/{fine}").text
+
+    @pytest.mark.parametrize("headers", [{}, HTMX])
+    @pytest.mark.parametrize(("status", "after"), [("failed", (2, 1, 1, 1)), ("unknown", (1, 1, 3, 0))])
+    def test_just_those_are_sent_again(self, owner_client, app, mailing_id, run_id, *, status, after, headers, look):
+        answer = self.send_again(owner_client, mailing_id, run_id, status, headers=headers)
+        assert self.counts(app, run_id) == after
+        assert queued_jobs(app) == ["deliver"]
+        assert look(mailing_id, lambda mailing: mailing.status) is MailingStatus.RUNNING
+        if headers:
+            assert answer.status_code == 200
+            assert answer.text.lstrip().startswith('<div id="live"')
+            assert "hx-trigger" in answer.text
+        else:
+            assert (answer.status_code, answer.location) == (303, f"/mailings/{mailing_id}/runs/{run_id}")
+            answer = owner_client.get(answer.location)
+        words = "1 message is sent again." if status == "unknown" else "2 messages are sent again."
+        assert words in answer.text
+
+    def test_they_arrive(self, owner_client, app, mailing_id, run_id, *, run_jobs, smtp, look):
+        self.send_again(owner_client, mailing_id, run_id, "unknown")
+        run_jobs()
+        assert [letter.recipients for letter in smtp.letters] == [["client2@example.test"]]
+        assert self.counts(app, run_id) == (0, 2, 3, 0)
+        assert look(mailing_id, lambda mailing: mailing.status) is not MailingStatus.RUNNING
+
+    def test_a_paused_mailing_keeps_them_until_it_is_resumed(
+        self, owner_client, mailing_id, run_id, *, run_jobs, smtp, look
+    ):
+        owner_client.post(f"/mailings/{mailing_id}/pause")
+        answer = self.send_again(owner_client, mailing_id, run_id, headers=HTMX)
+        assert "2 messages are sent again once the mailing is resumed." in answer.text
+        run_jobs()
+        assert not smtp.letters
+        assert look(mailing_id, lambda mailing: mailing.status) is MailingStatus.PAUSED
+        owner_client.post(f"/mailings/{mailing_id}/resume")
+        run_jobs()
+        assert len(smtp.letters) == 2
+
+    @pytest.mark.parametrize("headers", [{}, HTMX])
+    def test_a_disabled_mailing_refuses(self, owner_client, app, mailing_id, run_id, headers):
+        with app.app_context():
+            db.session.get_one(Mailing, mailing_id).disabled_at = clock.now()
+            db.session.commit()
+        assert "/resend" not in owner_client.get(f"/mailings/{mailing_id}/runs/{run_id}").text
+        answer = self.send_again(owner_client, mailing_id, run_id, headers=headers)
+        assert answer.status_code == 409
+        assert "A manager has disabled this mailing." in answer.text
+        assert self.counts(app, run_id) == (0, 1, 3, 1)
+
+    def test_the_mailing_of_a_blocked_owner_refuses(self, admin_client, app, mailing_id, run_id, owner):
+        with app.app_context():
+            db.session.get_one(User, owner.id).blocked_at = clock.now()
+            db.session.commit()
+        answer = self.send_again(admin_client, mailing_id, run_id)
+        assert answer.status_code == 409
+        assert "blocked" in answer.text
+
+    def test_the_second_click_finds_nothing_left(self, owner_client, mailing_id, run_id):
+        assert self.send_again(owner_client, mailing_id, run_id, "unknown").status_code == 303
+        assert self.send_again(owner_client, mailing_id, run_id, "unknown").status_code == 409
+
+    @pytest.mark.parametrize("status", ["sent", "skipped", "", "\0"])
+    def test_nothing_else_can_be_sent_again(self, owner_client, app, mailing_id, run_id, status):
+        assert self.send_again(owner_client, mailing_id, run_id, status).status_code == 400
+        assert self.counts(app, run_id) == (0, 1, 3, 1)
+
+    def test_it_must_be_a_run_of_that_mailing(self, owner_client, app, run_id, *, made, owner):
+        assert self.send_again(owner_client, made(make.mailing, owner), run_id).status_code == 404
+        assert self.counts(app, run_id) == (0, 1, 3, 1)
+
+
 class TestOverview:
     @pytest.mark.usefixtures("mailing_id")
     def test_a_newcomer_sees_the_first_steps(self, owner_client, made, owner):
@@ -509,7 +662,7 @@ class TestOverview:
 
 class TestAccess:
     GETS = ("", "/edit", "/runs/{run}", "/runs/{run}/deliveries/{delivery}")
-    POSTS = ("/edit", "/edit/preview", "/start", "/pause", "/resume", "/delete")
+    POSTS = ("/edit", "/edit/preview", "/start", "/pause", "/resume", "/delete", "/runs/{run}/resend")
 
     @pytest.fixture
     def addresses(self, app, mailing_id, run_of) -> dict[str, list[str]]:
