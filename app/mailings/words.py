@@ -116,7 +116,7 @@ def what_comes_next(mailing: Mailing, *, is_waiting: bool = False) -> str:
     if mailing.status is MailingStatus.COMPLETED:
         return _("Everything is done. There are no more runs.")
     if mailing.status is MailingStatus.RUNNING:
-        now = _("It waits to be sent on.") if is_waiting else _("It is being sent right now.")
+        now = _("It is waiting, its run says for what.") if is_waiting else _("It is being sent right now.")
         return " ".join(filter(None, (now, _next_run(mailing))))
     return _next_run(mailing)
 

@@ -387,7 +387,7 @@ class TestPage:
             pace.note(queue.connection(), run_id, 5, 1)
         text = owner_client.get(f"/mailings/{mailing_id}", headers=HTMX).text
         assert "Waiting for the mail server: Connection refused" in text
-        assert "It waits to be sent on." in text
+        assert "It is waiting, its run says for what." in text
         assert "state-live" not in text
         assert "a minute</strong>" not in text
 
