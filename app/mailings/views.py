@@ -6,8 +6,8 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Blueprint, Response, abort, current_app, flash, request, url_for
+from flask_babel import format_number, ngettext
 from flask_babel import gettext as _
-from flask_babel import ngettext
 from sqlalchemy import Select, select
 
 from app import clock, web
@@ -295,14 +295,18 @@ def resend(mailing_id: int, run_id: int) -> Response:
     again = service.resend(mailing, run, DeliveryStatus(status))
     db.session.commit()
     enqueue(jobs.deliver)
+    number = format_number(again)
     if mailing.paused_at:
         sentence = ngettext(
-            "%(num)s message is sent again once the mailing is resumed.",
-            "%(num)s messages are sent again once the mailing is resumed.",
+            "%(number)s message is sent again once the mailing is resumed.",
+            "%(number)s messages are sent again once the mailing is resumed.",
             again,
+            number=number,
         )
     else:
-        sentence = ngettext("%(num)s message is sent again.", "%(num)s messages are sent again.", again)
+        sentence = ngettext(
+            "%(number)s message is sent again.", "%(number)s messages are sent again.", again, number=number
+        )
     flash(sentence, "success")
     if web.wants_fragment():
         return _show_run(mailing, run, "live")
