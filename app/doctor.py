@@ -11,6 +11,7 @@ from redis import RedisError
 
 from app import clock, health, queue
 from app.config import SAMPLE_SECRET_KEY, Settings
+from app.delivery.breaker import Breaker
 from app.health import Check
 from app.mail import open_smtp
 
@@ -94,6 +95,24 @@ def check_smtp() -> Finding:
     return Finding("smtp", detail=where)
 
 
+def check_sending() -> Finding:
+    """Whether the workers have stopped sending because the mail server answers as if our side were at fault."""
+
+    def look() -> Finding:
+        redis = queue.connection()
+        redis.ping()  # the breaker itself takes a Redis that is away for a closed one
+        opened = Breaker(redis, _settings().mail_account).state()
+        if opened is None:
+            return Finding("sending")
+        return Finding(
+            "sending",
+            fault=f"stopped until {opened.until:%H:%M:%S} UTC: {opened.fault}",
+            remedy="It is tried again by itself. If the mail server goes on saying so, see the MAIL_… settings.",
+        )
+
+    return _ask_redis("sending", look)
+
+
 def check_instance_folder() -> Finding:
     folder = _settings().instance_path
     try:
@@ -124,6 +143,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     check_queue,
     check_failed_jobs,
     check_smtp,
+    check_sending,
     check_instance_folder,
     check_secret_key,
 )

@@ -1,4 +1,4 @@
-"""What the domain raises. `web.py` maps each to a status, `cli.py` to a line and an exit code."""
+"""What the domain raises. `web.py` maps each to a status, `cli/` to a line and an exit code."""
 
 
 class GolubError(Exception):

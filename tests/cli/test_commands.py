@@ -15,11 +15,13 @@ from rq import Queue, Worker
 from rq_scheduler import Scheduler
 from sqlalchemy import func, select, update
 
-from app import cli, clock, create_app, queue
+from app import clock, create_app, queue
 from app.auth.models import User
 from app.auth.roles import Role
+from app.cli import accounts, sending
 from app.clients.models import Client
 from app.config import SAMPLE_SECRET_KEY, Settings
+from app.delivery.breaker import Breaker
 from app.delivery.models import Run, RunStatus
 from app.extensions import db
 from app.mailings.models import Mailing
@@ -198,7 +200,7 @@ def test_the_password_may_come_from_the_environment(runner: FlaskCliRunner, app:
 def test_at_a_terminal_what_is_missing_is_asked_for(
     runner: FlaskCliRunner, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "_has_terminal", lambda: True)
+    monkeypatch.setattr(accounts, "_has_terminal", lambda: True)
     typed = ["The Boss", "boss@golub.test", "a slip of the fingers", make.PASSWORD, make.PASSWORD, make.PASSWORD]
     result = runner.invoke(args=["csu"], input="".join(f"{line}\n" for line in typed))
     assert result.exit_code == 0
@@ -324,7 +326,7 @@ def test_waiting_ends_with_the_run(
     smtp: RecordingSmtp,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cli, "sleep", lambda _seconds: run_jobs())
+    monkeypatch.setattr(sending, "sleep", lambda _seconds: run_jobs())
     result = runner.invoke(args=["send-mailing", str(mailing.id), "--wait"])
     assert result.exit_code == 0
     assert "is done: planned 3, pending 0, sending 0, sent 3, failed 0, unknown 0, skipped 0." in result.stdout
@@ -341,7 +343,7 @@ def test_waiting_too_long_fails_and_says_how_far_it_came(runner: FlaskCliRunner,
 def test_waiting_says_what_keeps_the_run(
     runner: FlaskCliRunner, mailing: Mailing, change: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "sleep", lambda _seconds: change(Run, held_at=clock.now()))
+    monkeypatch.setattr(sending, "sleep", lambda _seconds: change(Run, held_at=clock.now()))
     result = runner.invoke(args=["send-mailing", str(mailing.id), "--wait", "--timeout", "0.1"])
     assert "It is held" in result.stderr.splitlines()[-1]
 
@@ -564,7 +566,7 @@ def test_the_doctor_is_content_when_all_is_well(runner: FlaskCliRunner, alive: o
     found = findings(runner)
     assert list(found) == [
         *("database", "migrations", "redis", "workers", "scheduler", "queue", "failed jobs", "smtp"),
-        *("instance folder", "secret key"),
+        *("sending", "instance folder", "secret key"),
     ]
     assert found["workers"] == "ok: workers — 1 alive"
     assert found["queue"] == "ok: queue — jobs waiting: 0"
@@ -594,6 +596,16 @@ def test_a_worker_of_another_queue_is_none_of_ours(runner: FlaskCliRunner, app: 
     other.register_death()
 
 
+def test_the_doctor_says_why_nothing_is_sent(
+    runner: FlaskCliRunner, app: Flask, settings: Settings, alive: object
+) -> None:
+    with app.app_context():
+        Breaker(queue.connection(), settings.mail_account).open("535 5.7.8 authentication failed")
+    [line] = failed(runner).values()
+    assert line.startswith("FAILED: sending: stopped until ")
+    assert "535 5.7.8 authentication failed" in line
+
+
 def test_the_doctor_counts_what_waits(runner: FlaskCliRunner, mailing: Mailing, alive: object) -> None:
     prints(runner.invoke(args=["send-mailing", str(mailing.id)]))
     assert findings(runner)["queue"] == "ok: queue — jobs waiting: 1"
@@ -618,7 +630,7 @@ def test_the_doctor_tells_of_jobs_that_failed_just_now(runner: FlaskCliRunner, a
 
 def test_the_doctor_misses_redis(elsewhere: Callable[..., FlaskCliRunner], app: Flask) -> None:
     lines = failed(elsewhere(redis_url=f"redis://{NOWHERE}/0"))
-    assert list(lines) == ["redis", "workers", "scheduler", "queue", "failed jobs"]
+    assert list(lines) == ["redis", "workers", "scheduler", "queue", "failed jobs", "sending"]
     assert "REDIS_URL" in lines["redis"]
 
 
