@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 
 from app import clock, create_app
 from app.auth.models import User
-from app.config import ROOT, Settings
+from app.config import ROOT, load_settings
 from app.delivery.models import Run, RunStatus
 from app.extensions import db
 from app.mailings import jobs
@@ -118,7 +118,7 @@ def world(database: str, mail_port: int, **changes: Any) -> Iterator[World]:
             **changes,
         }
         environment = os.environ | {key.upper(): str(value) for key, value in settings.items()}
-        app = create_app(Settings(_env_file=None, **settings))
+        app = create_app(load_settings(_env_file=None, **settings))
         made = World(app, environment, folder, stack)
         with made.start("-m", "flask", "db", "upgrade") as upgrade:
             if upgrade.wait(60):

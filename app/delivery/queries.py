@@ -37,7 +37,7 @@ _NEXT_RUN = (
 
 
 def next_run(but: Sequence[int] = ()) -> Select[int, int, str]:
-    """The run to be served next, at the moment `now`: of those that may send, the one whose last claim is the oldest."""
+    """The run to be served next at the moment `now`: of those that may send, the one whose last claim is oldest."""
     return _NEXT_RUN.where(Run.id.not_in(but)) if but else _NEXT_RUN
 
 
@@ -50,7 +50,8 @@ def next_moments(now: datetime) -> Select[datetime | None, datetime | None]:
     return select(going_on.scalar_subquery(), ending.scalar_subquery())
 
 
-# What a claim holds, in order: the fields of a `Recipient`, attributes as text, the attempts so far, and the client's status.
+# What a claim holds, in order: the fields of a `Recipient` with its attributes as text, the attempts so far, and the
+# client's status.
 CLAIMED = (
     select(
         Delivery.id,

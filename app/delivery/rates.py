@@ -26,10 +26,11 @@ def allowance(settings: Settings, wanted: int) -> tuple[int, datetime | None]:
     limiter = _limiter(settings.redis_url)
     try:
         for count in _halved(wanted):
-            if all(limiter.test(limit, settings.mail_account, cost=count) for limit in limits):
-                # Another worker may have been quicker; what one limit has counted then stays counted.
-                if all([limiter.hit(limit, settings.mail_account, cost=count) for limit in limits]):
-                    return count, None
+            # Another worker may be quicker between the two; what one limit has counted then stays counted.
+            if all(limiter.test(limit, settings.mail_account, cost=count) for limit in limits) and all(
+                limiter.hit(limit, settings.mail_account, cost=count) for limit in limits
+            ):
+                return count, None
         full = [limiter.get_window_stats(limit, settings.mail_account).reset_time for limit in limits]
     except StorageError:
         return wanted, None

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -248,7 +248,7 @@ def _write_outcomes(run_id: int, outcomes: Sequence[Outcome], before: DeliverySt
     """before: the state that all of them are in."""
     now = clock.now()
     dialect = db.session.get_bind().dialect.name
-    tried = [_attempt(run_id, outcome) for outcome in outcomes if outcome.answer is not None]
+    tried = [_attempt(run_id, outcome, outcome.answer) for outcome in outcomes if outcome.answer is not None]
     if tried:
         db.session.connection().execute(_insert_attempts(dialect), rows_parameter(dialect, tried))
     changed = [
@@ -277,9 +277,7 @@ def _suppress(delivery_ids: Sequence[int]) -> None:
     _rowcount(update(Client).where(Client.id.in_(locked)).values(status=ClientStatus.BOUNCED))
 
 
-def _attempt(run_id: int, outcome: Outcome) -> dict[str, Any]:
-    answer = outcome.answer
-    assert answer is not None
+def _attempt(run_id: int, outcome: Outcome, answer: Answer) -> dict[str, Any]:
     return {
         "delivery_id": outcome.delivery_id,
         "run_id": run_id,
@@ -302,8 +300,7 @@ def _update_deliveries(dialect: str) -> Any:
     types |= {"finished_at": _MOMENT}
     given = given_rows(dialect, {"id": BigInteger()} | types)
     values = {name: type_coerce(given.c[name], getattr(Delivery, name).type) for name in types}
-    changing = update(Delivery).where(Delivery.id == given.c.id).values(claim_id=None, **values)
-    return changing
+    return update(Delivery).where(Delivery.id == given.c.id).values(claim_id=None, **values)
 
 
 @cache
@@ -419,7 +416,7 @@ def resend(run_id: int, status: DeliveryStatus) -> int:
 
 
 def expired_claims(settings: Settings) -> Select[Claim]:
-    """Claims that nobody has renewed in time. One that is leased for longer than anybody would is of a clock set back."""
+    """Claims that nobody has renewed in time. One leased for longer than anybody would is of a clock set back."""
     now = clock.now()
     lease = timedelta(seconds=settings.claim_lease_seconds)
     return select(Claim).where(or_(Claim.leased_until < now, Claim.leased_until > now + 2 * lease)).limit(100)

@@ -50,7 +50,7 @@ def sent(app, owner, smtp, run_jobs):
         )
         make.client(owner, "boris@example.test", tags=[Tag(owner_id=owner.id, name="VIP")])
         mailing = make.mailing(owner)
-        run = mailings.start_now(mailing)
+        mailings.start_now(mailing)
         db.session.commit()
         mailing_jobs.prepare_runs()
     run_jobs()

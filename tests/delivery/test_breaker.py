@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from app import clock
 from app.config import Settings
 from app.delivery import pace, rates
-from app.delivery.breaker import Breaker
+from app.delivery.breaker import Breaker, Opened
 from app.delivery.models import Attempt, Run
 from app.extensions import db
 from app.queue import connection
@@ -83,11 +83,15 @@ def test_an_hour_without_a_mail_server_costs_a_handful_of_tries_and_no_recipient
     planned_run: PlannedRun, account: Breaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, nobody = planned_run(20), free_port()
-    tries = []
+    tries: list[str] = []
     opening = Breaker.open
-    monkeypatch.setattr(Breaker, "open", lambda self, fault: tries.append(fault) or opening(self, fault))
-    real, ends = clock.now, clock.now() + timedelta(hours=1)
-    at = real()
+
+    def counted(breaker: Breaker, fault: str) -> Opened:
+        tries.append(fault)
+        return opening(breaker, fault)
+
+    monkeypatch.setattr(Breaker, "open", counted)
+    at, ends = clock.now(), clock.now() + timedelta(hours=1)
     monkeypatch.setattr(clock, "now", lambda: at)
     while at < ends:
         go_on_at = deliver(mail_port=nobody, mail_timeout_seconds=1.0)

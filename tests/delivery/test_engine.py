@@ -66,7 +66,7 @@ def test_everyone_gets_one_letter_and_the_ledger_has_the_servers_words(
 
 
 def test_the_letter_is_the_frozen_message(planned_run: PlannedRun, smtp: RecordingSmtp) -> None:
-    run = planned_run(1)
+    planned_run(1)
     deliver()
     message = smtp.letters[0].message
     assert message["Subject"] == "News"
@@ -224,7 +224,7 @@ def test_a_bug_of_ours_loses_nothing_and_repeats_nothing(planned_run: PlannedRun
 
 
 def test_a_lease_is_renewed_while_the_server_is_slow(planned_run: PlannedRun, smtp: RecordingSmtp) -> None:
-    run = planned_run(3)
+    planned_run(3)
     seen: list[datetime] = []
     database = db.engine  # the server's thread stands in for somebody at a page, and has no context
 
@@ -239,7 +239,7 @@ def test_a_lease_is_renewed_while_the_server_is_slow(planned_run: PlannedRun, sm
 
 
 def test_whose_claim_was_lost_sends_no_more_of_it(planned_run: PlannedRun, smtp: RecordingSmtp) -> None:
-    run = planned_run(3)
+    planned_run(3)
     database = db.engine  # the server's thread stands in for somebody at a page, and has no context
 
     def lose_the_claim(letter: object) -> str:

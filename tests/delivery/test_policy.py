@@ -37,7 +37,7 @@ PENDING, SENT, FAILED, UNKNOWN = (
     ],
 )
 def test_each_kind_of_answer_has_one_meaning(
-    kind: Reply, stage: Stage, outcome: DeliveryStatus, is_charged: bool, suppresses: bool, strain: int
+    kind: Reply, stage: Stage, outcome: DeliveryStatus, *, is_charged: bool, suppresses: bool, strain: int
 ) -> None:
     verdict = policy.verdict_on(Answer(1, stage, kind, None, ""))
     assert verdict == policy.Verdict(outcome, is_charged, suppresses, strain)

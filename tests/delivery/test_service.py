@@ -120,7 +120,7 @@ def test_a_run_that_may_not_send_gives_out_nothing(planned_run: PlannedRun, obst
 
 
 def test_whoever_unsubscribed_or_was_deleted_meanwhile_is_marked_to_be_skipped(planned_run: PlannedRun) -> None:
-    run = planned_run(3)
+    planned_run(3)
     first, second, _third = db.session.scalars(select(Client).order_by(Client.id)).all()
     first.status = ClientStatus.UNSUBSCRIBED
     db.session.delete(second)
@@ -250,7 +250,7 @@ def test_the_database_refuses_counters_that_do_not_add_up(planned_run: PlannedRu
 
 
 def test_a_reply_with_a_nul_is_kept_without_it(planned_run: PlannedRun) -> None:
-    run = planned_run(1)
+    planned_run(1)
     batch = taken()
     [claimed] = batch.deliveries
     answer = Answer(claimed.delivery_id, Stage.RCPT, Reply.REFUSED, 550, "no\0body")
@@ -259,7 +259,7 @@ def test_a_reply_with_a_nul_is_kept_without_it(planned_run: PlannedRun) -> None:
 
 
 def test_deleting_a_client_leaves_the_ledger(planned_run: PlannedRun) -> None:
-    run = planned_run(1)
+    planned_run(1)
     batch = taken()
     service.record(batch, sent(batch))
     db.session.delete(db.session.scalars(select(Client)).one())
