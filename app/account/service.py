@@ -12,7 +12,7 @@ from app.auth import audit
 from app.auth import service as auth
 from app.auth.models import Action, Avatar, Letter, User
 from app.clients.models import Client, Segment, Tag
-from app.delivery.models import Claim, Delivery, Run
+from app.delivery.models import Delivery, Run
 from app.extensions import db
 from app.mailings import service as mailings
 from app.mailings.models import Mailing
@@ -53,7 +53,7 @@ def restore(user: User) -> None:
 
 def to_erase() -> Select[int]:
     """The ids of accounts whose days are over, without those that a worker still holds messages of."""
-    is_held = exists().where(Run.owner_id == User.id, Claim.run_id == Run.id)
+    is_held = exists().where(Run.owner_id == User.id, Run.sending > 0)
     return select(User.id).where(User.closed_at <= clock.now() - auth.ERASED_AFTER, ~is_held).order_by(User.id)
 
 

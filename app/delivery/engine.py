@@ -6,7 +6,7 @@ while a mail server thinks.
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -104,7 +104,7 @@ def when_to_go_on(work: Slice) -> datetime | None:
         work.ended_runs.append(run_id)
     work.settle_ended()
     now = clock.now()
-    has_work = db.session.execute(queries.next_run(), {"now": now}).first() is not None
+    has_work = db.session.execute(queries.NEXT_RUNS, {"now": now, "but": []}).first() is not None
     going_on, ending = db.session.execute(queries.next_moments(now)).one()
     db.session.commit()
     if has_work:
@@ -210,9 +210,10 @@ class Courier:
                 return
             if not batch.deliveries:
                 self._journal.recorded(self._journal_name)
-                service.rest_until_due(batch.run_id)
-                db.session.commit()
-                empty.append(batch.run_id)
+                for run_id in batch.empty_runs:
+                    service.rest_until_due(run_id)
+                    db.session.commit()
+                empty.extend(batch.empty_runs)
                 continue
             empty.clear()
             if not called and len(batch.deliveries) >= work.settings.claim_size:
@@ -227,9 +228,9 @@ class Courier:
         if done is None:
             return self._claim_only(empty)
         try:
-            moves = [service.record(done.batch, list(done.outcomes.values()))]
+            moves = service.record(done.batch, list(done.outcomes.values()))
             taken = self._claim(empty)
-            ended = service.move([*moves, taken[1]] if taken else moves)
+            ended = service.move([*moves, *(taken[1] if taken else ())])
             db.session.commit()
         except LostClaim:
             db.session.rollback()
@@ -240,7 +241,7 @@ class Courier:
             self._record_patiently(done)
             raise
         self._after_record(done, ended)
-        if taken is None and moves[0].changes[DeliveryStatus.PENDING]:
+        if taken is None and any(move.changes[DeliveryStatus.PENDING] for move in moves):
             # What waits again was counted only after we had looked for work.
             return self._claim_only(empty)
         self._say_what_stops_us()
@@ -249,7 +250,7 @@ class Courier:
     def _claim_only(self, empty: list[int]) -> Batch | None:
         taken = self._claim(empty)
         if taken:
-            service.move([taken[1]])
+            service.move(taken[1])
         db.session.commit()
         self._say_what_stops_us()
         return taken[0] if taken else None
@@ -262,17 +263,16 @@ class Courier:
 
     def _after_record(self, done: _Done, ended: list[int]) -> None:
         self._journal.recorded(done.journal)
-        tried = sum(outcome.answer is not None for outcome in done.outcomes.values())
-        if tried:
-            pace.note(self._work.redis, done.batch.run_id, tried, done.seconds)
-        if done.batch.fault and done.is_well:
+        tried = Counter(outcome.run_id for outcome in done.outcomes.values() if outcome.answer is not None)
+        pace.note(self._work.redis, tried, done.seconds)
+        if done.batch.was_at_fault and done.is_well:
             service.server_is_back()
             db.session.commit()
         self._work.ended_runs.extend(ended)
 
     def _record_late(self, done: _Done) -> None:
         """The sweep took us for dead and has settled our claim. What we know better, it takes from us."""
-        corrected = service.correct_unknown(done.batch.run_id, list(done.outcomes.values()))
+        corrected = service.correct_unknown(list(done.outcomes.values()))
         db.session.commit()
         log.error("claim.lost", claim=done.batch.claim_id, size=len(done.outcomes), corrected=corrected)
 
@@ -282,7 +282,7 @@ class Courier:
         while time.monotonic() < ends:
             time.sleep(RECORD_AGAIN_SECONDS)
             try:
-                ended = service.move([service.record(done.batch, list(done.outcomes.values()))])
+                ended = service.move(service.record(done.batch, list(done.outcomes.values())))
                 db.session.commit()
             except LostClaim:  # or the first try did reach it, before the connection broke
                 db.session.rollback()
@@ -294,12 +294,13 @@ class Courier:
             return
         log.error("record.failed", claim=done.batch.claim_id, help="the sweep will read its journal")
 
-    def _claim(self, empty: list[int]) -> tuple[Batch, Move] | None:
+    def _claim(self, empty: list[int]) -> tuple[Batch, list[Move]] | None:
         work = self._work
         if not self._breaker_lets_through() or not work.goes_on():
             return None
         try:
             return service.claim(
+                size=1 if self._may_probe else work.settings.claim_size,
                 grant=self._grant,
                 worker=worker_name(),
                 lease=timedelta(seconds=work.settings.claim_lease_seconds),
@@ -381,7 +382,6 @@ class Courier:
         self._begun.add(delivery_id)
 
     def _envelopes(self, batch: Batch, outcomes: dict[int, Outcome]) -> Iterator[Envelope]:
-        envelope_for = self._work.envelope_for(batch.run_id)
         lease = _Lease(batch, self._work.settings)
         for claimed in batch.deliveries:
             if claimed.skip_reason:
@@ -389,7 +389,7 @@ class Courier:
             if stopping.is_set() or self._halted or not lease.holds():
                 return
             try:
-                envelope = envelope_for(claimed.recipient)
+                envelope = self._work.envelope_for(claimed.run_id)(claimed.recipient)
             except Exception as error:
                 # One letter that can't be written must not stop the others for ever.
                 log.exception("render.failed", delivery=claimed.delivery_id)

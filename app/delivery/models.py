@@ -71,7 +71,7 @@ class Run(Base):
     html: Mapped[str] = mapped_column(Text)
     text: Mapped[str] = mapped_column(Text)
     sender: Mapped[str] = mapped_column(String(320))
-    reply_to: Mapped[str] = mapped_column(String(320), default="", server_default="")
+    reply_to: Mapped[str] = mapped_column(String(320), default="")
 
     planned: Mapped[int] = mapped_column(default=0)
     pending: Mapped[int] = mapped_column(default=0)
@@ -98,14 +98,13 @@ class Run(Base):
 
 
 class Claim(Base):
-    """Some deliveries of a run in one worker's hands, until its lease ends. Whoever deletes the row settles them."""
+    """Some deliveries in one worker's hands, until its lease ends. Whoever deletes the row settles them."""
 
     __tablename__ = "claim"
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), index=True)
     worker: Mapped[str] = mapped_column(String(100))
-    journal: Mapped[str] = mapped_column(String(100), default="", server_default="")  # see app.delivery.journal
+    journal: Mapped[str] = mapped_column(String(100), default="")  # see app.delivery.journal
     leased_until: Mapped[datetime] = mapped_column(index=True)
 
 

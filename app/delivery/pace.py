@@ -1,5 +1,6 @@
 """How fast a run goes, for whoever looks at it: counted in Redis, in buckets of a few seconds. A hint, no ledger."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -22,13 +23,17 @@ class Pace:
     answer_seconds: float
 
 
-def note(redis: Redis, run_id: int, count: int, seconds: float) -> None:
-    """One connection has sent `count` messages of the run in so many seconds. Harmless when Redis is away."""
-    key = _key(run_id, _bucket())
+def note(redis: Redis, sent: Mapping[int, int], seconds: float) -> None:
+    """One connection has sent so many messages of each run in so many seconds. Harmless when Redis is away."""
+    if not sent:
+        return
+    bucket, each = _bucket(), seconds / sum(sent.values())
     with suppress(RedisError), redis.pipeline(transaction=False) as pipe:
-        pipe.hincrby(key, "sent", count)
-        pipe.hincrbyfloat(key, "seconds", seconds)
-        pipe.expire(key, KEEP_SECONDS)
+        for run_id, count in sent.items():
+            key = _key(run_id, bucket)
+            pipe.hincrby(key, "sent", count)
+            pipe.hincrbyfloat(key, "seconds", count * each)
+            pipe.expire(key, KEEP_SECONDS)
         pipe.execute()
 
 

@@ -1,6 +1,5 @@
 """Reads of the ledger."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Select, Text, and_, bindparam, case, cast, func, or_, select
@@ -8,6 +7,7 @@ from sqlalchemy import Select, Text, and_, bindparam, case, cast, func, or_, sel
 from app.clients.models import Client
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
 
+MOST_RUNS = 20  # that one claim takes from
 NOW = bindparam("now", type_=Run.resume_at.type)
 
 # Whether a run may hand out work: prepared, not held, its rest over, its last moment ahead.
@@ -28,17 +28,13 @@ def unfinished_runs() -> Select[Run]:
     return select(Run).where(Run.status != RunStatus.DONE)
 
 
-_NEXT_RUN = (
+# The runs to be served next at the moment `now`: of those that may send, the ones whose last claims are the oldest.
+NEXT_RUNS = (
     select(Run.id, Run.pending, Run.fault)
-    .where(MAY_SEND, Run.pending > 0)
+    .where(MAY_SEND, Run.pending > 0, Run.id.not_in(bindparam("but", expanding=True)))
     .order_by(Run.last_claim.nulls_first(), Run.id)
-    .limit(1)
+    .limit(MOST_RUNS)
 )
-
-
-def next_run(but: Sequence[int] = ()) -> Select[int, int, str]:
-    """The run to be served next at the moment `now`: of those that may send, the one whose last claim is oldest."""
-    return _NEXT_RUN.where(Run.id.not_in(but)) if but else _NEXT_RUN
 
 
 def next_moments(now: datetime) -> Select[datetime | None, datetime | None]:
@@ -50,10 +46,11 @@ def next_moments(now: datetime) -> Select[datetime | None, datetime | None]:
     return select(going_on.scalar_subquery(), ending.scalar_subquery())
 
 
-# What a claim holds, in order: the fields of a `Recipient` with its attributes as text, the attempts so far, and the
-# client's status.
+# What a claim holds, in order: the run, the fields of a `Recipient` with its attributes as text, the attempts so far,
+# and the client's status.
 CLAIMED = (
     select(
+        Delivery.run_id,
         Delivery.id,
         Client.id,
         Delivery.email,

@@ -1,7 +1,7 @@
 """What changes the ledger. Rows and the run's counters always change together, so the sum holds at every commit."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +17,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -63,6 +64,7 @@ class LostClaim(Exception):
 class Claimed:
     """One delivery in this worker's hands."""
 
+    run_id: int
     recipient: Recipient
     attempts: int
     skip_reason: SkipReason | None  # set: it must not be sent any more
@@ -77,15 +79,16 @@ class Batch:
     """What one claim holds."""
 
     claim_id: int
-    run_id: int
     deliveries: Sequence[Claimed]
-    fault: str = ""  # what the mail server last said to the run, which waited for it
+    empty_runs: Sequence[int] = ()  # that were looked at, and had nothing for us
+    was_at_fault: bool = False  # some of its runs waited for the mail server
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What becomes of one claimed delivery. Without an answer nothing was tried."""
 
+    run_id: int
     delivery_id: int
     status: DeliveryStatus
     answer: Answer | None = None
@@ -122,38 +125,55 @@ def plan(run: Run, audience: Select[Client]) -> int:
 
 def claim(
     *,
+    size: int,
     grant: Callable[[int], int],
     worker: str,
     lease: timedelta,
     open_journal: Callable[[], str],
     but: Sequence[int] = (),
-) -> tuple[Batch, Move] | None:
-    """Take some due deliveries of the run that was served longest ago; None when there is nothing to take now.
+) -> tuple[Batch, list[Move]] | None:
+    """Take up to `size` due deliveries of the runs that were served longest ago; None when there is nothing now.
 
     Whether a run may send is asked in the statement that takes: a pause holds from the next claim on. `move` has to
     be called with what comes with the batch, in the same transaction.
 
-    grant: given how many wait in that run, says how many may be taken. open_journal: called right before something is
-    taken. but: runs that are not to be looked at.
+    A big run fills a claim; small ones share one, so that a thousand of them are not a thousand claims.
+
+    grant: given how many wait there, says how many may be taken. open_journal: called right before something is taken.
+    but: runs that are not to be looked at.
     """
     now = clock.now()
-    found = db.session.connection().execute(queries.next_run(but), {"now": now}).one_or_none()
-    if found is None:
-        return None
-    run_id, pending, fault = found
-    limit = grant(pending)
+    found = db.session.connection().execute(queries.NEXT_RUNS, {"now": now, "but": list(but)}).all()
+    chosen = _chosen([(run_id, pending) for run_id, pending, _fault in found], size)
+    limit = grant(sum(chosen.values())) if chosen else 0
     if not limit:
         return None
-    holder = {"run_id": run_id, "worker": worker, "leased_until": now + lease, "journal": open_journal()}
+    holder = {"worker": worker, "leased_until": now + lease, "journal": open_journal()}
     claim_id = db.session.connection().execute(_BEGIN_CLAIM, holder).scalar_one()
-    what = {"run": run_id, "now": now, "most": limit, "claim": claim_id}
-    taken = len(db.session.connection().execute(_TAKE, what).all())
+    what = {"runs": list(chosen), "now": now, "most": limit, "claim": claim_id}
+    taken = Counter(run_id for _id, run_id in db.session.connection().execute(_TAKE, what))
+    empty = [run_id for run_id in chosen if not taken[run_id]] if sum(taken.values()) < limit else []
     if not taken:
         _give_back(claim_id)
-        return Batch(claim_id, run_id, []), Move(run_id, Counter())
+        return Batch(claim_id, [], empty), []
     rows = db.session.connection().execute(queries.CLAIMED, {"claim": claim_id}).all()
-    batch = Batch(claim_id, run_id, [_claimed(row) for row in rows], fault)
-    return batch, Move(run_id, Counter({DeliveryStatus.PENDING: -taken, DeliveryStatus.SENDING: taken}), claim_id)
+    was_at_fault = any(fault for run_id, _pending, fault in found if run_id in taken)
+    batch = Batch(claim_id, [_claimed(row) for row in rows], empty, was_at_fault)
+    return batch, [
+        Move(run_id, Counter({DeliveryStatus.PENDING: -count, DeliveryStatus.SENDING: count}), claim_id)
+        for run_id, count in taken.items()
+    ]
+
+
+def _chosen(waiting: Sequence[tuple[int, int]], size: int) -> dict[int, int]:
+    """Which runs a claim of that size takes from, and how many wait in each: the first, and small ones with it."""
+    chosen: dict[int, int] = {}
+    for run_id, pending in waiting:
+        if sum(chosen.values()) >= size:
+            break
+        if not chosen or pending < size:
+            chosen[run_id] = pending
+    return chosen
 
 
 # Built once: a claim takes milliseconds, and putting these together would be half of them.
@@ -162,7 +182,7 @@ _BEGIN_CLAIM = insert(Claim).returning(Claim.id)
 _PICKED = (
     select(Delivery.id)
     .join(Run, Run.id == Delivery.run_id)
-    .where(Delivery.run_id == bindparam("run"), queries.IS_DUE, queries.MAY_SEND)
+    .where(Delivery.run_id.in_(bindparam("runs", expanding=True)), queries.IS_DUE, queries.MAY_SEND)
     .order_by(Delivery.id)
     .limit(bindparam("most", type_=Integer()))
     .with_for_update(of=Delivery, skip_locked=True)
@@ -172,21 +192,21 @@ _TAKE = (
     update(Delivery)
     .where(Delivery.id.in_(select(_PICKED.c.id)))
     .values(status=DeliveryStatus.SENDING, claim_id=bindparam("claim"))
-    .returning(Delivery.id)
+    .returning(Delivery.id, Delivery.run_id)
 )
 
 
 def _claimed(row: Sequence[Any]) -> Claimed:
-    delivery_id, client_id, email, first, last, patronymic, birth_year, attributes, attempts, client_status = row
+    run_id, delivery_id, client_id, email, first, last, patronymic, birth_year, attributes, attempts, status = row
     # Most clients have none, and reading JSON for everybody would cost as much as writing their letters.
     known = {} if attributes in (None, "{}") else json.loads(attributes)
     recipient = Recipient(delivery_id, client_id, email, first, last, patronymic, birth_year, known)
     reason = None
     if recipient.client_id is None:
         reason = SkipReason.DELETED
-    elif client_status is not ClientStatus.ACTIVE:
+    elif status is not ClientStatus.ACTIVE:
         reason = SkipReason.SUPPRESSED
-    return Claimed(recipient, attempts, reason)
+    return Claimed(run_id, recipient, attempts, reason)
 
 
 def rest_until_due(run_id: int) -> None:
@@ -214,7 +234,9 @@ def outcome_of(claimed: Claimed, answer: Answer, settings: Settings) -> Outcome:
         else:
             delay = policy.with_jitter(policy.retry_delay(attempts, settings))
             not_before = clock.now() + max(delay, answer.retry_after or delay)
-    return Outcome(claimed.delivery_id, status, answer, attempts, not_before, suppresses=verdict.suppresses)
+    return Outcome(
+        claimed.run_id, claimed.delivery_id, status, answer, attempts, not_before, suppresses=verdict.suppresses
+    )
 
 
 def _is_theirs_after_all(delivery_id: int) -> bool:
@@ -225,7 +247,7 @@ def _is_theirs_after_all(delivery_id: int) -> bool:
     return db.session.scalar(queries.sent_after(faults[0])) is not None
 
 
-def record(batch: Batch, outcomes: Sequence[Outcome]) -> Move:
+def record(batch: Batch, outcomes: Sequence[Outcome]) -> list[Move]:
     """Write down what became of a whole claim, and give the claim back. One outcome for each of its deliveries.
 
     `move` has to be called with the result, in the same transaction.
@@ -235,7 +257,7 @@ def record(batch: Batch, outcomes: Sequence[Outcome]) -> Move:
     """
     if not _give_back(batch.claim_id):
         raise LostClaim
-    return _write_outcomes(batch.run_id, outcomes, DeliveryStatus.SENDING)
+    return _write_outcomes(outcomes, DeliveryStatus.SENDING)
 
 
 def move(moves: Iterable[Move]) -> list[int]:
@@ -244,11 +266,11 @@ def move(moves: Iterable[Move]) -> list[int]:
     return [move.run_id for move in ordered if not _count(move) and finish_if_done(move.run_id)]
 
 
-def _write_outcomes(run_id: int, outcomes: Sequence[Outcome], before: DeliveryStatus) -> Move:
+def _write_outcomes(outcomes: Sequence[Outcome], before: DeliveryStatus) -> list[Move]:
     """before: the state that all of them are in."""
     now = clock.now()
     dialect = db.session.get_bind().dialect.name
-    tried = [_attempt(run_id, outcome, outcome.answer) for outcome in outcomes if outcome.answer is not None]
+    tried = [_attempt(outcome, outcome.answer) for outcome in outcomes if outcome.answer is not None]
     if tried:
         db.session.connection().execute(_insert_attempts(dialect), rows_parameter(dialect, tried))
     changed = [
@@ -265,9 +287,11 @@ def _write_outcomes(run_id: int, outcomes: Sequence[Outcome], before: DeliverySt
     db.session.connection().execute(_update_deliveries(dialect), rows_parameter(dialect, changed))
     if suppressed := [outcome.delivery_id for outcome in outcomes if outcome.suppresses]:
         _suppress(suppressed)
-    changes = Counter(outcome.status for outcome in outcomes)
-    changes[before] -= len(outcomes)
-    return Move(run_id, changes)
+    changes: defaultdict[int, Counter[DeliveryStatus]] = defaultdict(Counter)
+    for outcome in outcomes:
+        changes[outcome.run_id][outcome.status] += 1
+        changes[outcome.run_id][before] -= 1
+    return [Move(run_id, change) for run_id, change in changes.items()]
 
 
 def _suppress(delivery_ids: Sequence[int]) -> None:
@@ -277,10 +301,10 @@ def _suppress(delivery_ids: Sequence[int]) -> None:
     _rowcount(update(Client).where(Client.id.in_(locked)).values(status=ClientStatus.BOUNCED))
 
 
-def _attempt(run_id: int, outcome: Outcome, answer: Answer) -> dict[str, Any]:
+def _attempt(outcome: Outcome, answer: Answer) -> dict[str, Any]:
     return {
         "delivery_id": outcome.delivery_id,
-        "run_id": run_id,
+        "run_id": outcome.run_id,
         "at": answer.at,
         "stage": answer.stage,
         "outcome": outcome.status,
@@ -407,7 +431,13 @@ def resend(run_id: int, status: DeliveryStatus) -> int:
         db.session.execute(
             update(Run)
             .where(Run.id == run_id)
-            .values(status=RunStatus.SENDING, finished_at=None, last_moment=None, resume_at=None, fault="")
+            .values(
+                status=RunStatus.SENDING,
+                finished_at=None,
+                last_moment=case((Run.last_moment > clock.now(), Run.last_moment)),
+                resume_at=None,
+                fault="",
+            )
         )
     return again
 
@@ -422,22 +452,24 @@ def expired_claims(settings: Settings) -> Select[Claim]:
     return select(Claim).where(or_(Claim.leased_until < now, Claim.leased_until > now + 2 * lease)).limit(100)
 
 
-def recover(claim_id: int, settings: Settings, redis: Redis) -> None:
+def recover(claim_id: int, settings: Settings, redis: Redis) -> list[int]:
     """Settle one claim of a dead worker by its journal, which has been sealed: see `app.delivery.journal`.
 
     What it answers has its true outcome; what it began and does not answer is `unknown`; what it did not begin waits
     again. From a journal that is not whole nobody can tell what was not begun: all of that is `unknown`, too.
+
+    Returns the ids of the runs that are done with that.
 
     Raises:
         redis.RedisError: the journal can't be read now.
     """
     lost = db.session.scalar(select(Claim).where(Claim.id == claim_id).with_for_update(skip_locked=True))
     if lost is None:
-        return
+        return []
     story = journal.read(lost.journal, redis) if lost.journal else journal.Story(is_whole=False)
     rows = db.session.connection().execute(queries.CLAIMED, {"claim": claim_id}).all()
-    batch = Batch(claim_id, lost.run_id, [_claimed(row) for row in rows])
-    move([record(batch, [_recovered(claimed, story, settings) for claimed in batch.deliveries])])
+    batch = Batch(claim_id, [_claimed(row) for row in rows])
+    return move(record(batch, [_recovered(claimed, story, settings) for claimed in batch.deliveries]))
 
 
 def _recovered(claimed: Claimed, story: journal.Story, settings: Settings) -> Outcome:
@@ -454,10 +486,12 @@ def _recovered(claimed: Claimed, story: journal.Story, settings: Settings) -> Ou
 def untried(claimed: Claimed) -> Outcome:
     """What was never handed over waits as it did before, or is skipped for good."""
     status = DeliveryStatus.SKIPPED if claimed.skip_reason else DeliveryStatus.PENDING
-    return Outcome(claimed.delivery_id, status, attempts=claimed.attempts, skip_reason=claimed.skip_reason)
+    return Outcome(
+        claimed.run_id, claimed.delivery_id, status, attempts=claimed.attempts, skip_reason=claimed.skip_reason
+    )
 
 
-def correct_unknown(run_id: int, outcomes: Sequence[Outcome]) -> int:
+def correct_unknown(outcomes: Sequence[Outcome]) -> int:
     """Answers of a worker that was taken for dead: they settle what was declared `unknown`. Returns how many."""
     late = {outcome.delivery_id: outcome for outcome in outcomes if outcome.answer and outcome.status in FINAL}
     unsettled = db.session.scalars(
@@ -467,7 +501,7 @@ def correct_unknown(run_id: int, outcomes: Sequence[Outcome]) -> int:
     ).all()
     settled = [late[delivery_id] for delivery_id in unsettled if late[delivery_id].status is not DeliveryStatus.UNKNOWN]
     if settled:
-        move([_write_outcomes(run_id, settled, DeliveryStatus.UNKNOWN)])
+        move(_write_outcomes(settled, DeliveryStatus.UNKNOWN))
     return len(settled)
 
 

@@ -135,27 +135,25 @@ def sweep() -> None:
 def recover_claims() -> int:
     """Settle what dead workers held, by their journals; how many claims those were."""
     settings, redis = _settings(), connection()
-    expired = db.session.execute(
-        delivery.expired_claims(settings).with_only_columns(Claim.id, Claim.run_id, Claim.journal)
-    ).all()
+    expired = db.session.execute(delivery.expired_claims(settings).with_only_columns(Claim.id, Claim.journal)).all()
     db.session.commit()
     if not expired:
         return 0
-    names = [name for _, _, name in expired if name]
+    names = [name for _, name in expired if name]
     try:
         journal.seal(names, redis)
         # Who lives in spite of it all has noticed the seal by then: see app.delivery.journal.
         time.sleep(journal.SEAL_SECONDS)
-        for claim_id, run_id, _ in expired:
-            delivery.recover(claim_id, settings, redis)
+        for claim_id, _ in expired:
+            ended = delivery.recover(claim_id, settings, redis)
             db.session.commit()
-            _settle([run_id])
+            _settle(ended)
         journal.forget(names, redis)
     except RedisError as error:
         db.session.rollback()
         log.warning("journal.away", error=str(error), help="the next sweep tries again")
         return 0
-    log.warning("claims.recovered", claims=len(expired), runs=sorted({run_id for _, run_id, _ in expired}))
+    log.warning("claims.recovered", claims=len(expired))
     return len(expired)
 
 

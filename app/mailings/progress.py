@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from app import queue
 from app.config import Settings
 from app.delivery import pace
-from app.delivery.models import Claim, Run, RunStatus
+from app.delivery.models import Delivery, Run, RunStatus
 from app.delivery.pace import Pace
 from app.extensions import db
 
@@ -125,7 +125,8 @@ def _plausible(run: Run, measured: Pace) -> float:
 
     No connection gives more than one message per answer, and each that is at work holds a claim.
     """
-    claims = db.session.scalar(select(func.count()).where(Claim.run_id == run.id)) or 0
+    held = (Delivery.claim_id.is_not(None), Delivery.run_id == run.id)
+    claims = db.session.scalar(select(func.count(Delivery.claim_id.distinct())).where(*held)) or 0
     if not measured.answer_seconds:
         return measured.per_second
     return min(measured.per_second, max(claims, 1) / measured.answer_seconds)

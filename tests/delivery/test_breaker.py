@@ -201,9 +201,9 @@ def test_without_redis_no_rate_holds_anything_back() -> None:
 
 def test_a_pace_is_what_was_sent_in_the_last_half_minute(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pace.of_run(redis, 1) is None
-    pace.note(redis, 1, 100, 0.5)
+    pace.note(redis, {1: 100}, 0.5)
     come(monkeypatch, timedelta(seconds=pace.BUCKET_SECONDS))
-    pace.note(redis, 1, 100, 0.5)
+    pace.note(redis, {1: 100}, 0.5)
     found = pace.of_run(redis, 1)
     assert found is not None
     assert 200 / (2 * pace.BUCKET_SECONDS) <= found.per_second <= 200 / pace.BUCKET_SECONDS
@@ -212,6 +212,6 @@ def test_a_pace_is_what_was_sent_in_the_last_half_minute(redis: Redis, monkeypat
 
 
 def test_an_old_pace_is_forgotten(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    pace.note(redis, 1, 100, 0.5)
+    pace.note(redis, {1: 100}, 0.5)
     come(monkeypatch, timedelta(minutes=5))
     assert pace.of_run(redis, 1) is None

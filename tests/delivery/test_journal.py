@@ -128,11 +128,15 @@ def test_nothing_begins_without_redis() -> None:
 def held(writer: Journal, limit: int = 50) -> tuple[Batch, str]:
     """A claim with a journal, as of a worker."""
     found = service.claim(
-        grant=lambda _waiting: limit, worker="dead", lease=timedelta(minutes=2), open_journal=writer.open
+        size=limit,
+        grant=lambda waiting: min(limit, waiting),
+        worker="dead",
+        lease=timedelta(minutes=2),
+        open_journal=writer.open,
     )
     assert found
-    batch, move = found
-    service.move([move])
+    batch, moves = found
+    service.move(moves)
     db.session.commit()
     return batch, db.session.scalars(select(Claim.journal).where(Claim.id == batch.claim_id)).one()
 
@@ -228,7 +232,7 @@ def test_the_answer_of_a_worker_that_was_taken_for_dead_settles_the_unknown(
     with pytest.raises(LostClaim):
         service.record(batch, outcomes)
     db.session.rollback()
-    assert service.correct_unknown(run.id, outcomes) == 1
+    assert service.correct_unknown(outcomes) == 1
     db.session.commit()
     run = assert_reconciles(run.id)
     assert (run.sent, run.unknown, run.pending) == (1, 0, 1)
@@ -241,7 +245,7 @@ def test_a_worker_that_hands_back_between_seal_and_settling_is_right(
     batch, name = held(writer)
     journal.seal([name], redis)
     [claimed] = batch.deliveries
-    service.move([service.record(batch, [service.outcome_of(claimed, accepted(claimed.delivery_id), settings)])])
+    service.move(service.record(batch, [service.outcome_of(claimed, accepted(claimed.delivery_id), settings)]))
     db.session.commit()
     service.recover(batch.claim_id, settings, redis)
     db.session.commit()

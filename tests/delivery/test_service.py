@@ -25,9 +25,11 @@ PlannedRun = Callable[..., Run]
 
 
 def take(limit: int = 50) -> Batch | None:
-    found = service.claim(grant=lambda _waiting: limit, worker="test", lease=LEASE, open_journal=lambda: "")
+    found = service.claim(
+        size=limit, grant=lambda waiting: min(limit, waiting), worker="test", lease=LEASE, open_journal=lambda: ""
+    )
     if found:
-        service.move([found[1]])
+        service.move(found[1])
     db.session.commit()
     return found[0] if found and found[0].deliveries else None
 
@@ -39,7 +41,7 @@ def taken(limit: int = 50) -> Batch:
 
 
 def record(batch: Batch, outcomes: list[Outcome]) -> list[int]:
-    ended = service.move([service.record(batch, outcomes)])
+    ended = service.move(service.record(batch, outcomes))
     db.session.commit()
     return ended
 
@@ -96,7 +98,7 @@ def test_a_deferred_delivery_waits_for_its_time(planned_run: PlannedRun) -> None
     batch = taken()
     later = clock.now() + timedelta(minutes=1)
     [claimed] = batch.deliveries
-    record(batch, [Outcome(claimed.delivery_id, DeliveryStatus.PENDING, attempts=1, not_before=later)])
+    record(batch, [Outcome(run.id, claimed.delivery_id, DeliveryStatus.PENDING, attempts=1, not_before=later)])
     assert take() is None
     assert assert_reconciles(run.id).pending == 1
     db.session.execute(update(Delivery).values(not_before=clock.now()))
@@ -178,7 +180,7 @@ def test_what_the_server_says_to_one_recipient_only_is_theirs_after_all(planned_
         others,
         [
             service.untried(refused),
-            *sent(Batch(others.claim_id, run.id, [accepted])),
+            *sent(Batch(others.claim_id, [accepted])),
         ],
     )
     batch = taken(1)
@@ -189,13 +191,15 @@ def test_what_the_server_says_to_one_recipient_only_is_theirs_after_all(planned_
 
 @pytest.mark.parametrize("status", [DeliveryStatus.FAILED, DeliveryStatus.UNKNOWN])
 def test_what_failed_or_is_unknown_can_be_sent_again(planned_run: PlannedRun, status: DeliveryStatus) -> None:
-    run = planned_run(3, last_moment=clock.now() + timedelta(hours=1))
+    run = planned_run(3)
     batch = taken(2)
     record(batch, answered(batch, Reply.REFUSED, 554, "5.0.0 no"))
     batch = taken(1)
     record(batch, answered(batch, Reply.NONE, None, "gone", Stage.BODY))
     run = assert_reconciles(run.id)
     assert (run.failed, run.unknown, run.status) == (2, 1, RunStatus.DONE)
+    run.last_moment = clock.now()
+    db.session.commit()
     count = run.failed if status is DeliveryStatus.FAILED else run.unknown
     assert service.resend(run.id, status) == count
     db.session.commit()
@@ -216,6 +220,28 @@ def test_whoever_gets_nothing_any_more_is_not_sent_to_again(planned_run: Planned
     assert first
     first.status = ClientStatus.UNSUBSCRIBED
     assert service.resend(run.id, DeliveryStatus.FAILED) == 1
+
+
+def test_an_end_that_is_still_ahead_binds_what_is_sent_again(planned_run: PlannedRun) -> None:
+    ahead = clock.now() + timedelta(hours=1)
+    run = planned_run(1, last_moment=ahead)
+    batch = taken()
+    record(batch, answered(batch, Reply.REFUSED, 554, "5.0.0 no"))
+    service.resend(run.id, DeliveryStatus.FAILED)
+    db.session.commit()
+    assert assert_reconciles(run.id).last_moment == ahead
+
+
+def test_small_runs_share_a_claim_and_big_ones_do_not(planned_run: PlannedRun) -> None:
+    runs = [planned_run(count) for count in (2, 3, 9, 1)]
+    shared = taken(5)
+    assert [claimed.run_id for claimed in shared.deliveries] == [runs[0].id] * 2 + [runs[1].id] * 3
+    big = taken(5)
+    assert {claimed.run_id for claimed in big.deliveries} == {runs[2].id}
+    record(shared, sent(shared))
+    for run in runs:
+        assert_reconciles(run.id)
+    assert [db.session.get_one(Run, run.id).status for run in runs[:2]] == [RunStatus.DONE] * 2
 
 
 def test_what_was_sent_is_not_sent_again(planned_run: PlannedRun) -> None:

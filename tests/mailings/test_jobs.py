@@ -120,9 +120,9 @@ def test_the_sweep_does_not_pile_up_jobs_that_wait(due: Mailing) -> None:
 def test_the_sweep_settles_what_a_dead_worker_held(due: Mailing, run_jobs: RunJobs, smtp: RecordingSmtp) -> None:
     jobs.dispatch_due()
     jobs.prepare_runs()
-    taken = delivery.claim(grant=lambda _: 1, worker="dead", lease=timedelta(seconds=-1), open_journal=str)
+    taken = delivery.claim(size=1, grant=lambda _: 1, worker="dead", lease=timedelta(seconds=-1), open_journal=str)
     assert taken
-    delivery.move([taken[1]])
+    delivery.move(taken[1])
     db.session.commit()
     jobs.sweep()
     run_jobs()

@@ -370,7 +370,7 @@ class TestPage:
     def test_a_run_that_is_being_sent_says_how_fast_and_until_when(self, owner_client, app, mailing_id, run_of):
         run_id = run_of(mailing_id, SENT, *[PENDING] * 9, SENDING, status=RunStatus.SENDING, started_at=clock.now())
         with app.app_context():
-            pace.note(queue.connection(), run_id, 5, 100)
+            pace.note(queue.connection(), {run_id: 5}, 100)
         for address in (f"/mailings/{mailing_id}", f"/mailings/{mailing_id}/runs/{run_id}?live=1"):
             text = owner_client.get(address, headers=HTMX).text
             assert "<strong>3 messages a minute</strong>" in text
@@ -384,7 +384,7 @@ class TestPage:
         fields = {"status": RunStatus.SENDING, "fault": "Connection refused"}
         run_id = run_of(mailing_id, SENT, PENDING, resume_at=clock.now() + timedelta(seconds=30), **fields)
         with app.app_context():
-            pace.note(queue.connection(), run_id, 5, 1)
+            pace.note(queue.connection(), {run_id: 5}, 1)
         text = owner_client.get(f"/mailings/{mailing_id}", headers=HTMX).text
         assert "Waiting for the mail server: Connection refused" in text
         assert "It is waiting, its run says for what." in text
