@@ -66,5 +66,5 @@ def wait_for(condition: Callable[[], object], seconds: float) -> None:
 def _is_ready(base_url: str) -> bool:
     try:
         return requests.get(f"{base_url}/readyz", timeout=5).status_code == 200
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False

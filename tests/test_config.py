@@ -11,6 +11,8 @@ from dotenv import dotenv_values
 
 from app.config import ROOT, Settings, SettingsError, development_redis_socket, load_settings
 
+pytestmark = pytest.mark.one_database
+
 SAMPLE = ROOT / ".env.sample"
 PRODUCTION: dict[str, Any] = {
     "app_env": "production",

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from app import merge_fields
 from app.merge_fields import BadField, Field, fill, parse, parse_leniently
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.mark.parametrize("name", [*merge_fields.NAMES, "attributes.city", "attributes.город", "attributes.a-b_1"])
 def test_these_are_fields(name: str) -> None:

@@ -10,6 +10,8 @@ from bench.baselines import Way
 from bench.sinks import Sink
 from dev.servers import free_port
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture(scope="module")
 def sink() -> Iterator[Sink]:

@@ -12,6 +12,8 @@ from bench.sinks import Sink
 from dev import debian
 from tests.scripted import ScriptedServer
 
+pytestmark = pytest.mark.one_database
+
 ENVELOPE = b"MAIL FROM:<a@golub.test>\r\nRCPT TO:<b@golub.test>\r\nDATA\r\n"
 BODY = b"Subject: x\r\n\r\n..\r\nHi\r\n.\r\n"
 

@@ -15,6 +15,8 @@ from app.extensions import db
 from tests import make
 from tests.make import PASSWORD
 
+pytestmark = pytest.mark.one_database
+
 ACCOUNT = ["", "security", "activity", "data", "password", "email", "second-factor", "close"]
 MANAGER = ["", "mailings", "clients", "users", "audit"]
 

@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 from flask import current_app
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import func, select
 
 from app import clock
@@ -72,7 +74,7 @@ def test_one_at_a_time_may_try(account: Breaker) -> None:
 
 
 def test_without_redis_it_is_closed() -> None:
-    away = Breaker(Redis(port=free_port(), socket_connect_timeout=1), "x")
+    away = Breaker(Redis(port=free_port(), retry=Retry(NoBackoff(), 0)), "x")
     assert away.state() is None
     assert away.may_probe()
     assert away.open("away").until > clock.now()

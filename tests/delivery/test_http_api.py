@@ -26,6 +26,8 @@ from dev.servers import free_port
 from tests.http_api import HttpAnswer, RecordingHttpApi, refusal
 from tests.scripted import Script, ScriptedServer
 
+pytestmark = pytest.mark.one_database
+
 TOKEN = "a-token-that-nobody-sees"
 TAKEN = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"id": "x"}'
 BAD_CHUNK = (

@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import select, update
 
 from app import clock
@@ -117,7 +119,7 @@ def test_a_journal_of_a_redis_that_was_started_anew_is_not_whole(writer: Journal
 
 
 def test_nothing_begins_without_redis() -> None:
-    away = Journal(Redis(port=free_port(), socket_connect_timeout=1))
+    away = Journal(Redis(port=free_port(), retry=Retry(NoBackoff(), 0)))
     with pytest.raises(JournalAway):
         away.open()
 
@@ -259,7 +261,7 @@ def test_an_unreadable_journal_leaves_the_claim_for_later(
     held(writer)
     db.session.execute(update(Claim).values(leased_until=clock.now() - timedelta(seconds=1)))
     db.session.commit()
-    away = Redis(port=free_port(), socket_connect_timeout=1)
+    away = Redis(port=free_port(), retry=Retry(NoBackoff(), 0))
     monkeypatch.setattr(jobs, "connection", lambda: away)
     assert jobs.recover_claims() == 0
     assert assert_reconciles(run.id).sending == 1

@@ -10,6 +10,8 @@ from app.delivery.models import DeliveryStatus, Stage
 from app.delivery.smtp import kind_of
 from app.delivery.transport import Answer, Reply
 
+pytestmark = pytest.mark.one_database
+
 PENDING, SENT, FAILED, UNKNOWN = (
     DeliveryStatus.PENDING,
     DeliveryStatus.SENT,

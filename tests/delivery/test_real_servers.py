@@ -16,6 +16,8 @@ from app.delivery.smtp import SmtpTransport
 from app.delivery.transport import Answer, Envelope, NotAnyMore, Reply, TransportAway
 from tests.mail_servers import SERVERS, Exim, Limits, MailServer, NoMailServer, OpenSMTPD, Postfix
 
+pytestmark = pytest.mark.one_database
+
 MANY = 500
 NUMBER = re.compile(rb"^X-Number: (\d+)$", re.MULTILINE)
 BODIES = (

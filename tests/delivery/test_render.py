@@ -21,6 +21,8 @@ from app.delivery import render
 from app.delivery.render import EnvelopeMaker, FrozenMessage, Recipient, compile_message
 from app.merge_fields import tidy
 
+pytestmark = pytest.mark.one_database
+
 LINK = "https://golub.example/unsubscribe/{}-Zm9yZ2VkLWxpbmsh"
 ANNA = Recipient(42, 5, "anna@example.test", "Анна", "Петрова", "Сергеевна", 1990, {"city": "Тверь"})
 NOBODY = Recipient(43, 6, "somebody@example.test")

@@ -15,6 +15,8 @@ from dev.servers import free_port
 from tests.scripted import Script, ScriptedServer, talk
 from tests.smtp import RecordingSmtp
 
+pytestmark = pytest.mark.one_database
+
 EHLO = b"250 test\r\n"
 OK = b"250 2.1.0 fine\r\n"
 GO = b"354 go ahead\r\n"

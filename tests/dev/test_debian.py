@@ -9,6 +9,8 @@ import pytest
 
 from dev import debian
 
+pytestmark = pytest.mark.one_database
+
 needs_apt = pytest.mark.skipif(
     shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None, reason="this is no Debian: there is no apt-get"
 )

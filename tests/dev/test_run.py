@@ -19,6 +19,8 @@ MAKE_RUN = """
 import sys
 from pathlib import Path
 from dev import run
+
+pytestmark = pytest.mark.one_database
 run.ENV_FILE = Path(sys.argv[1])
 sys.exit(run.main())
 """

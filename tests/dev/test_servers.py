@@ -10,6 +10,8 @@ import sqlalchemy
 from dev import servers
 from tests.dev.processes import is_running, look_up, wait_until
 
+pytestmark = pytest.mark.one_database
+
 
 def ask_postgres(url: str, question: str) -> object:
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)

@@ -15,6 +15,8 @@ SUPERVISED = """
 import os, sys
 from pathlib import Path
 from dev.supervisor import Part, Supervisor
+
+pytestmark = pytest.mark.one_database
 with Supervisor(Path.cwd(), os.environ, first_delay_seconds=0.2, grace_seconds=1) as supervisor:
     for name, command in zip(("first", "second"), sys.argv[1:]):
         supervisor.start(Part(name, ["sh", "-c", command]))

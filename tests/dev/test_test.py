@@ -4,6 +4,8 @@ import pytest
 
 from dev import test as runner
 
+pytestmark = pytest.mark.one_database
+
 REPORT = """<testsuites><testsuite tests="4">
 <testcase classname="tests.test_a" name="test_good"/>
 <testcase classname="tests.test_a" name="test_bad"><failure message="no"/></testcase>

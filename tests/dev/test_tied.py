@@ -12,6 +12,8 @@ PARENT = """
 import subprocess, sys, time
 from pathlib import Path
 from dev import tied
+
+pytestmark = pytest.mark.one_database
 child = tied.start(["sh", "-c", sys.argv[1]], folder=Path.cwd())
 print("child", child.pid)
 time.sleep(60)

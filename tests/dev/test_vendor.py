@@ -4,6 +4,8 @@ import pytest
 
 from dev import vendor
 
+pytestmark = pytest.mark.one_database
+
 
 def test_the_committed_files_are_what_the_manifest_says():
     assert vendor.check() == []

@@ -18,6 +18,8 @@ from app.config import ROOT
 from app.inbox.server import Keeper
 from app.inbox.store import Store
 
+pytestmark = pytest.mark.one_database
+
 LETTER = b"Subject: Hello\r\n\r\nSecret words\r\n"
 PRODUCTION = {
     "APP_ENV": "production",
