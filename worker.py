@@ -3,6 +3,7 @@
 import argparse
 import signal
 import threading
+import time
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
@@ -18,6 +19,7 @@ from app.queue import QUEUE_NAME, application
 MAINTENANCE_SECONDS = 30
 WORKER_TTL_SECONDS = 45  # an idle worker wakes up 15 s earlier, to prove that it lives
 HEARTBEAT_SECONDS = 15
+REDIS_AWAY_SECONDS = 1
 
 log = structlog.get_logger("worker")
 
@@ -65,7 +67,12 @@ def work(name: str) -> None:
         worker_ttl=WORKER_TTL_SECONDS,
     )
     log.info("worker.started", worker=name)
-    worker.work()
+    try:
+        worker.work()
+    except RedisError as error:
+        # The pool starts another one at once, and would go on so: once in a while is enough.
+        log.warning("redis.away", error=str(error), help="trying again")
+        time.sleep(REDIS_AWAY_SECONDS)
     log.info("worker.stopped", worker=name)
 
 

@@ -104,6 +104,21 @@ def enqueue_many(calls: Iterable[tuple[JobFunction, tuple[int, ...]]]) -> None:
         log.warning("queue.away", error=str(error), jobs=len(calls), help="the sweep will enqueue them again")
 
 
+def enqueue_lost(calls: Iterable[tuple[JobFunction, tuple[int, ...]]]) -> None:
+    """The same for calls whose job may have been lost with its worker: its mark would hold back every other one."""
+    calls = list(calls)
+    try:
+        redis = connection()
+        waiting = redis.lrange(Queue(QUEUE_NAME, connection=redis).key, 0, -1)
+        names = {job_id.decode().rpartition("-")[0] for job_id in waiting}  # type: ignore[union-attr]
+        if lost := [_mark(function, ids) for function, ids in calls if _call_name(function, ids) not in names]:
+            redis.delete(*lost)
+    except RedisError as error:
+        log.warning("queue.away", error=str(error), jobs=len(calls), help="the next sweep will enqueue them")
+        return
+    enqueue_many(calls)
+
+
 def alarm(at: datetime, function: JobFunction, *ids: int) -> None:
     """Have rq-scheduler enqueue `function(*ids)` at that instant, rounded up to a whole second.
 

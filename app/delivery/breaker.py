@@ -60,6 +60,11 @@ class Breaker:
         except RedisError:
             return True
 
+    def leave_probe(self) -> None:
+        """Whoever may try has nothing to try with: let the next one."""
+        with suppress(RedisError):
+            self.redis.delete(self._probe_key)
+
     def open(self, fault: str) -> Opened:
         """Stop everybody: 15 s, and twice as long each time that the next try fails too, up to 5 min."""
         until = clock.now() + FIRST_WAIT

@@ -299,7 +299,7 @@ class Courier:
         if not self._breaker_lets_through() or not work.goes_on():
             return None
         try:
-            return service.claim(
+            taken = service.claim(
                 size=1 if self._may_probe else work.settings.claim_size,
                 grant=self._grant,
                 worker=worker_name(),
@@ -309,7 +309,10 @@ class Courier:
             )
         except JournalAway as error:
             log.warning("journal.away", error=str(error), help="nothing is sent without a journal")
-            return None
+            taken = None
+        if self._may_probe and not (taken and taken[0].deliveries):
+            work.breaker.leave_probe()
+        return taken
 
     def _open_journal(self) -> str:
         self._journal_name = self._journal.open()
@@ -321,12 +324,14 @@ class Courier:
         if state is None:
             return True
         now = clock.now()
-        if state.until <= now and self._work.breaker.may_probe():
+        if state.until > now:
+            self._opened = state
+            self._work.rest_until = state.until
+        elif self._work.breaker.may_probe():
             self._may_probe = True
-            return True
-        self._opened = Opened(state.fault, max(state.until, now + PROBE_AGAIN))
-        self._work.rest_until = self._opened.until
-        return False
+        else:  # somebody tries at this moment
+            self._work.rest_until = now + PROBE_AGAIN
+        return self._may_probe
 
     def _grant(self, waiting: int) -> int:
         wanted = 1 if self._may_probe else min(waiting, self._work.settings.claim_size)

@@ -23,7 +23,7 @@ from app.extensions import db
 from app.mailings import dispatch, service, status
 from app.mailings.models import Mailing
 from app.messages import content
-from app.queue import alarm, connection, enqueue, enqueue_many, job, others_wait
+from app.queue import alarm, connection, enqueue, enqueue_lost, enqueue_many, job, others_wait
 
 log = structlog.get_logger(__name__)
 
@@ -194,7 +194,7 @@ def _set_lost_jobs_again() -> None:
     now = clock.now()
     soon = db.session.scalars(dispatch.due_between(now, now + ALARMS_AHEAD)).all()
     db.session.commit()
-    enqueue_many([(prepare_runs, ()), (deliver, ())])
+    enqueue_lost([(prepare_runs, ()), (deliver, ())])
     for moment in soon:
         if moment is not None:  # the query says so, its type can't
             alarm(moment, dispatch_due)

@@ -73,6 +73,29 @@ def test_one_at_a_time_may_try(account: Breaker) -> None:
     assert not account.may_probe()
 
 
+def test_who_has_nothing_to_try_with_lets_the_next_one(
+    planned_run: PlannedRun, account: Breaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.open("down")
+    come(monkeypatch, timedelta(minutes=1))
+    planned_run(1, held_at=clock.now())
+    deliver()
+    assert account.may_probe()
+
+
+def test_while_somebody_tries_nobody_makes_the_others_wait_longer(
+    planned_run: PlannedRun, account: Breaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.open("down")
+    run = planned_run(1)
+    deliver()
+    waits_until = assert_reconciles(run.id).resume_at
+    come(monkeypatch, timedelta(minutes=1))
+    assert account.may_probe()
+    deliver()
+    assert assert_reconciles(run.id).resume_at == waits_until
+
+
 def test_without_redis_it_is_closed() -> None:
     away = Breaker(Redis(port=free_port(), retry=Retry(NoBackoff(), 0)), "x")
     assert away.state() is None

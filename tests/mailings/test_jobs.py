@@ -117,6 +117,13 @@ def test_the_sweep_does_not_pile_up_jobs_that_wait(due: Mailing) -> None:
     assert queue.queue_depth() == 2  # one that prepares, one that sends
 
 
+def test_the_sweep_queues_a_job_that_was_lost_with_its_worker(due: Mailing) -> None:
+    jobs.sweep()
+    queue.connection().delete("rq:queue:default")  # the marks of its jobs are still there
+    jobs.sweep()
+    assert queue.queue_depth() == 2
+
+
 def test_the_sweep_settles_what_a_dead_worker_held(due: Mailing, run_jobs: RunJobs, smtp: RecordingSmtp) -> None:
     jobs.dispatch_due()
     jobs.prepare_runs()
