@@ -165,7 +165,7 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    claim_size: Annotated[int, Field(ge=1, le=1000)] = 100
+    claim_size: Annotated[int, Field(ge=1, le=1000)] = 400
     claim_lease_seconds: Annotated[int, Field(ge=10, le=3600)] = 120
     deliver_slice_seconds: Annotated[float, Field(gt=0, le=300)] = 10
     deliver_connections: Annotated[int, Field(ge=1, le=50)] = 4

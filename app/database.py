@@ -1,6 +1,5 @@
 """What SQLite and PostgreSQL must be told to behave alike, and column types that both understand."""
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -8,6 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -93,10 +93,14 @@ def given_rows(dialect: str, types: Mapping[str, Any]) -> FromClause:
 
 def rows_parameter(dialect: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The parameter for `given_rows`. Values are None, numbers, texts without NUL, and aware datetimes."""
-    return {"rows": json.dumps(rows, default=_sqlite_moment if dialect == "sqlite" else datetime.isoformat)}
+    if dialect == "sqlite":
+        encoded = orjson.dumps(rows, default=_sqlite_moment, option=orjson.OPT_PASSTHROUGH_DATETIME)
+    else:
+        encoded = orjson.dumps(rows)
+    return {"rows": encoded.decode()}
 
 
-def _sqlite_moment(moment: datetime) -> str:
+def _sqlite_moment(moment: Any) -> str:
     """As `UtcDateTime` stores it there."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 

@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 STOP_SECONDS = 5.0  # what is in flight may take so long when this process is asked to end
 RECORD_SECONDS = 20.0  # so long a courier tries to write down outcomes in a database that is away
 WATCH_SECONDS = 0.2
+FIRST_SIZE = 50  # messages; later claims are as large as fits
+LONGEST_CLAIM_SECONDS = 0.5
 RECORD_AGAIN_SECONDS = 0.5
 PROBE_AGAIN = timedelta(seconds=5)
 
@@ -186,6 +188,7 @@ class Courier:
         self._transport = transport
         self._journal = journal
         self._strain = 0
+        self._size = FIRST_SIZE
         self._opened: Opened | None = None  # the breaker, when it stopped the last claim
 
     def interrupt(self) -> None:
@@ -216,10 +219,22 @@ class Courier:
                 empty.extend(batch.empty_runs)
                 continue
             empty.clear()
-            if not called and len(batch.deliveries) >= work.settings.claim_size:
+            if not called and len(batch.deliveries) >= self._most():
                 called = True
                 call_next()
             done = self._send(batch)
+            self._fit(done)
+
+    def _most(self) -> int:
+        """How many to claim: so many that a claim takes about half a second, whatever the mail server's speed."""
+        return 1 if self._may_probe else min(self._size, self._work.settings.claim_size)
+
+    def _fit(self, done: "_Done") -> None:
+        """A large claim costs less a message, a small one lets a pause hold sooner."""
+        if done.seconds > LONGEST_CLAIM_SECONDS:
+            self._size = max(self._size // 2, 1)
+        elif done.seconds < LONGEST_CLAIM_SECONDS / 4 and len(done.batch.deliveries) >= self._size:
+            self._size = min(2 * self._size, self._work.settings.claim_size)
 
     # ── Between two claims ──
 
@@ -300,7 +315,7 @@ class Courier:
             return None
         try:
             taken = service.claim(
-                size=1 if self._may_probe else work.settings.claim_size,
+                size=self._most(),
                 grant=self._grant,
                 worker=worker_name(),
                 lease=timedelta(seconds=work.settings.claim_lease_seconds),
@@ -334,8 +349,7 @@ class Courier:
         return self._may_probe
 
     def _grant(self, waiting: int) -> int:
-        wanted = 1 if self._may_probe else min(waiting, self._work.settings.claim_size)
-        granted, again_at = rates.allowance(self._work.settings, wanted)
+        granted, again_at = rates.allowance(self._work.settings, min(waiting, self._most()))
         if again_at is not None:
             self._work.rest_until = again_at
         return granted

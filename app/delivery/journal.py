@@ -11,7 +11,6 @@ A journal is whole when its first record is there and its Redis has not been res
 only the answers are believed: what is not answered there may have been begun.
 """
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import orjson
 from redis import Redis, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -30,9 +30,6 @@ PROOF_SECONDS = 0.5
 SEAL_SECONDS = 3.0
 KEEP_SECONDS = 7 * 24 * 3600  # a database that is away for a week is somebody's concern by then
 HEAD = b"open"
-
-
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def _key(name: str) -> str:
@@ -128,7 +125,7 @@ class Journal:
         if self._connection is None:
             raise RedisConnectionError("the journal's connection is gone")
         key = _key(self._name).encode()
-        data = _encode([[_packed(answer) for answer in self._answers], delivery_id]).encode()
+        data = orjson.dumps([[_packed(answer) for answer in self._answers], delivery_id])
         # Written by hand: this is done for every message, and redis-py's own packing takes four times as long.
         self._connection.send_packed_command(
             [b"*3\r\n$6\r\nRPUSHX\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(data), data)]
@@ -190,7 +187,7 @@ def read(name: str, redis: Redis) -> Story:
     for record in records:
         if record == HEAD:
             continue
-        answered, delivery_id = json.loads(record)
+        answered, delivery_id = orjson.loads(record)
         answers |= {answer.delivery_id: answer for answer in map(_unpacked, answered)}
         if delivery_id is not None:
             begun.add(delivery_id)

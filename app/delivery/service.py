@@ -1,6 +1,5 @@
 """What changes the ledger. Rows and the run's counters always change together, so the sum holds at every commit."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
+import orjson
 from redis import Redis
 from sqlalchemy import (
     BigInteger,
@@ -199,7 +199,7 @@ _TAKE = (
 def _claimed(row: Sequence[Any]) -> Claimed:
     run_id, delivery_id, client_id, email, first, last, patronymic, birth_year, attributes, attempts, status = row
     # Most clients have none, and reading JSON for everybody would cost as much as writing their letters.
-    known = {} if attributes in (None, "{}") else json.loads(attributes)
+    known = {} if attributes in (None, "{}") else orjson.loads(attributes)
     recipient = Recipient(delivery_id, client_id, email, first, last, patronymic, birth_year, known)
     reason = None
     if recipient.client_id is None:
