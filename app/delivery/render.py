@@ -212,10 +212,10 @@ def _subject_maker(pieces: Pieces) -> _Reader:
     if not fields:
         fixed = header_text("".join(map(str, pieces)))
         return lambda _recipient, _link: fixed
-    values = [_constant(piece) if isinstance(piece, str) else _value_of(piece) for piece in pieces]
+    values = [_constant(tidy(piece)) if isinstance(piece, str) else _value_of(piece) for piece in pieces]
 
     def subject(recipient: Recipient, link: str) -> str:
-        return header_text("".join([value(recipient, link) for value in values]))
+        return _as_header("".join([value(recipient, link) for value in values]))
 
     return subject
 
@@ -225,7 +225,10 @@ def header_text(text: str) -> str:
 
     Folded lines continue with a blank. The name of the header before it may have up to 9 characters.
     """
-    text = tidy(text)
+    return _as_header(tidy(text))
+
+
+def _as_header(text: str) -> str:
     if text.isascii() and "=?" not in text:
         if len(text) <= ROOM_OF_LINE:
             if text == text.strip():
@@ -317,7 +320,8 @@ class _Body:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._readers: list[_Reader] = []
-        self._slots: list[tuple[int, Callable[[str], bytes]]] = []  # which reader, and how its value is encoded
+        # Which reader, how its value is encoded, and what follows a value of mere letters, which encode to themselves.
+        self._slots: list[tuple[int, Callable[[str], bytes], bytes]] = []
         self._numbers: dict[object, int] = {}
         self._gaps: list[tuple[int, int]] = []  # where in the pieces, and which slot comes there
         self._parts: list[tuple[int, _Base64Part]] = []
@@ -341,7 +345,7 @@ class _Body:
         key = (field.name, field.default, field.in_address, kind)
         if key not in self._numbers:
             self._numbers[key] = len(self._slots)
-            self._slots.append((self._reader(field), encode))
+            self._slots.append((self._reader(field), encode, b"=\r\n" if "quoted" in kind else b""))
         return self._numbers[key]
 
     def _reader(self, field: Field) -> int:
@@ -353,7 +357,13 @@ class _Body:
 
     def filled(self, recipient: Recipient, link: str) -> bytes:
         found = [read(recipient, link) for read in self._readers]
-        values = [encode(found[reader]) for reader, encode in self._slots]
+        simple = [
+            value.encode() if value.isalnum() and value.isascii() and len(value) < 75 else None for value in found
+        ]
+        values = [
+            encode(found[reader]) if (letters := simple[reader]) is None else letters + soft_end
+            for reader, encode, soft_end in self._slots
+        ]
         pieces = self._pieces.copy()
         for place, slot in self._gaps:
             pieces[place] = values[slot]
@@ -396,8 +406,7 @@ def _write_base64(body: _Body, subtype: str, pieces: Pieces) -> None:
 
 
 def _one_after_the_other(fit: Callable[[str], str], encode: Callable[[str], bytes]) -> Callable[[str], bytes]:
-    # Most names are made of letters that mean themselves everywhere.
-    return lambda value: encode(value if value.isascii() and value.isalnum() else fit(value))
+    return lambda value: encode(fit(value))
 
 
 def _utf8(text: str) -> bytes:
