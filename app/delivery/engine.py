@@ -57,7 +57,7 @@ class Slice:
     settle: Callable[[Sequence[int]], None]
     rest_until: datetime | None = None  # nobody can send before that
     errors: list[Exception] = field(default_factory=list)
-    has_ended: bool = False
+    has_ended: bool = False  # nothing new begins
     ended_runs: deque[int] = field(default_factory=deque)
     letters: dict[int, EnvelopeMaker] = field(default_factory=dict)
 
@@ -70,8 +70,11 @@ class Slice:
         if runs:
             self.settle(runs)
 
+    def may_begin(self) -> bool:
+        return not (self.has_ended or stopping.is_set())
+
     def goes_on(self) -> bool:
-        return not (self.has_ended or stopping.is_set() or self.is_over())
+        return self.may_begin() and not self.is_over()
 
     def envelope_for(self, run_id: int) -> EnvelopeMaker:
         """What makes the letters of this run; compiled once."""
@@ -162,7 +165,7 @@ class _Crew:
 
     def interrupt(self) -> None:
         """Let nobody wait for an answer any longer, and give them the time to write down what they know."""
-        stopping.set()
+        self._work.has_ended = True
         for courier in self._busy:
             courier.interrupt()
         ends = time.monotonic() + 2
@@ -405,7 +408,7 @@ class Courier:
         for claimed in batch.deliveries:
             if claimed.skip_reason:
                 continue
-            if stopping.is_set() or self._halted or not lease.holds():
+            if self._halted or not self._work.may_begin() or not lease.holds():
                 return
             try:
                 envelope = self._work.envelope_for(claimed.run_id)(claimed.recipient)

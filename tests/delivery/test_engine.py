@@ -194,6 +194,28 @@ def test_runs_take_turns_so_that_a_big_one_starves_nobody(planned_run: PlannedRu
     assert order == [str(run_id) for run_id in (big.id, big.id, small.id, small.id, big.id, big.id, big.id, big.id)]
 
 
+def test_a_job_whose_time_is_over_stops_its_couriers_and_not_the_next_job(
+    planned_run: PlannedRun, smtp: RecordingSmtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = planned_run(30)
+    smtp.answer_data = slowly
+
+    def time_is_over(_crew: object) -> None:
+        raise TimeoutError("the job's time is over")
+
+    with monkeypatch.context() as soon:
+        soon.setattr("app.delivery.engine._Crew.wait", time_is_over)
+        with pytest.raises(TimeoutError):
+            deliver()
+    assert assert_reconciles(run.id).sending == 0
+    db.session.commit()
+    smtp.answer_data = lambda _letter: "250 2.0.0 accepted"
+    deliver()
+    run = assert_reconciles(run.id)
+    assert (run.pending, run.sent + run.unknown) == (0, 30)
+    assert len({letter.recipients[0] for letter in smtp.letters}) == len(smtp.letters)
+
+
 class FaultyTransport:
     """Takes three envelopes, answers two, and fails as only a bug of ours can."""
 
