@@ -14,13 +14,13 @@ import pytest
 from dev import run, servers
 from tests.dev.processes import ROOT, is_running, read_until, start_script, wait_until
 
+pytestmark = pytest.mark.one_database
+
 # As `make run`, but with a `.env` of its own: the real one belongs to whoever works here.
 MAKE_RUN = """
 import sys
 from pathlib import Path
 from dev import run
-
-pytestmark = pytest.mark.one_database
 run.ENV_FILE = Path(sys.argv[1])
 sys.exit(run.main())
 """

@@ -11,12 +11,12 @@ import pytest
 from dev.supervisor import Part, StepFailed, Supervisor
 from tests.dev.processes import is_running, read_until, start_script, wait_until
 
+pytestmark = pytest.mark.one_database
+
 SUPERVISED = """
 import os, sys
 from pathlib import Path
 from dev.supervisor import Part, Supervisor
-
-pytestmark = pytest.mark.one_database
 with Supervisor(Path.cwd(), os.environ, first_delay_seconds=0.2, grace_seconds=1) as supervisor:
     for name, command in zip(("first", "second"), sys.argv[1:]):
         supervisor.start(Part(name, ["sh", "-c", command]))

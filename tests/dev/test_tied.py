@@ -7,13 +7,13 @@ import pytest
 from dev import tied
 from tests.dev.processes import is_running, look_up, read_until, start_script, wait_until
 
+pytestmark = pytest.mark.one_database
+
 # A parent that says the process ids of its child, and of a grandchild that went into a session of its own.
 PARENT = """
 import subprocess, sys, time
 from pathlib import Path
 from dev import tied
-
-pytestmark = pytest.mark.one_database
 child = tied.start(["sh", "-c", sys.argv[1]], folder=Path.cwd())
 print("child", child.pid)
 time.sleep(60)
