@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 
 from app.config import Settings
 from app.delivery.models import Stage
-from app.delivery.transport import LONGEST_REPLY, Answer, Begin, Envelope, NotAnyMore, Reply, TransportAway
+from app.delivery.transport import LONGEST_REPLY, Answer, Begin, Envelope, Reply, TransportAway
 from app.mail import open_smtp
 
 LONGEST_REPLY_BYTES = 65536  # RFC 5321, 4.5.3.1.5 asks for 512 a line
@@ -50,11 +50,19 @@ class SmtpTransport:
         self._connection: _Connection | None = None
 
     def send(self, envelopes: Iterable[Envelope], begin: Begin) -> Iterator[Answer]:
+        try:
+            yield from self._exchange(envelopes, begin)
+        except BaseException:
+            # It is in the middle of something: what comes next would be read as the body that the server waits for.
+            self._drop()
+            raise
+
+    def _exchange(self, envelopes: Iterable[Envelope], begin: Begin) -> Iterator[Answer]:
         source = iter(envelopes)
         envelope = next(source, None)
         asked = False  # MAIL, RCPT and DATA of this envelope have left already, behind the body before it
         while envelope is not None:
-            connection = self._connected()
+            connection = self._connected(is_busy=asked)
             if not asked and (impossible := connection.refuses(envelope)):
                 yield impossible
                 envelope = next(source, None)
@@ -74,9 +82,6 @@ class SmtpTransport:
                     answer = _answer(envelope, Stage.BODY, code, text)
                 else:
                     answer = refusal
-            except NotAnyMore:
-                self._drop()
-                raise
             except (_Broken, OSError) as error:
                 stage = connection.stage if stage is Stage.MAIL else stage
                 answer = connection.last_words(envelope, stage) or Answer(
@@ -108,8 +113,10 @@ class SmtpTransport:
             self._connection.close()
             self._connection = None
 
-    def _connected(self) -> "_Connection":
-        if self._connection is not None and self._connection.is_stale(self._settings.mail_idle_seconds):
+    def _connected(self, *, is_busy: bool) -> "_Connection":
+        """The one that there is, or a new one. is_busy: answers are on their way over it, so it has not idled."""
+        idle_seconds = self._settings.mail_idle_seconds
+        if self._connection is not None and not is_busy and self._connection.is_stale(idle_seconds):
             self.close()
         if self._connection is None:
             try:

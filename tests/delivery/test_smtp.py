@@ -399,3 +399,42 @@ def test_a_kept_connection_that_the_server_closed_meanwhile_costs_nothing(
         transport.close()
         assert server.connections == 2
     assert [first.kind, second.kind] == [Reply.ACCEPTED] * 2
+
+
+def test_a_slow_server_whose_answers_come_one_by_one_keeps_its_connection(settings: Settings) -> None:
+    def script(connection: socket.socket) -> None:
+        in_turns((b"DATA\r\n", ENVELOPE_OK))(connection)
+        connection.recv(65536)
+        time.sleep(1.1)
+        connection.sendall(TAKEN)
+        time.sleep(0.1)
+        connection.sendall(ENVELOPE_OK)
+        connection.recv(65536)
+        connection.sendall(TAKEN)
+
+    with ScriptedServer(script) as server:
+        transport = SmtpTransport(settings.model_copy(update={"mail_port": server.port, "mail_timeout_seconds": 3.0}))
+        kinds = []
+        for answer in transport.send([envelope(1), envelope(2)], begin):
+            kinds.append(answer.kind)
+            time.sleep(0.3)  # the next replies are there meanwhile
+        transport.close()
+        assert (kinds, server.connections) == ([Reply.ACCEPTED] * 2, 1)
+
+
+def test_a_connection_that_waits_for_a_body_is_never_used_again(settings: Settings) -> None:
+    """Whatever stopped the body: the next commands would be read as its text, and sent to its recipient."""
+
+    def fail(_delivery_id: int) -> None:
+        raise RuntimeError("the journal is away")
+
+    seen: list[bytes] = []
+    with ScriptedServer(in_turns((b"DATA\r\n", ENVELOPE_OK), (b"\r\n.\r\n", TAKEN), seen=seen)) as server:
+        transport = SmtpTransport(settings.model_copy(update={"mail_port": server.port}))
+        with pytest.raises(RuntimeError):
+            list(transport.send([envelope(1)], fail))
+        [answer] = transport.send([envelope(2, "boris@example.test")], begin)
+        transport.close()
+        assert server.connections == 2
+    assert answer.kind is Reply.ACCEPTED
+    assert not any(b"\r\n.\r\n" in data and b"MAIL FROM" in data for data in seen)
