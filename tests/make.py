@@ -13,9 +13,10 @@ from app.auth import logins, passwords
 from app.auth.models import User
 from app.auth.roles import Role
 from app.clients.models import Client
-from app.delivery.models import Delivery, DeliveryStatus
+from app.delivery.models import Delivery, DeliveryStatus, Run, RunStatus
 from app.extensions import db
-from app.mailings.models import Audience, Mailing, Period
+from app.mailings.models import Audience, Mailing
+from app.mailings.schedule import Period
 from app.messages.models import Message
 
 PASSWORD = "correct horse battery staple"
@@ -70,6 +71,14 @@ def mailing(owner: User, **fields: Any) -> Mailing:
         "timezone": "UTC",
     } | fields
     return _add(Mailing(owner_id=owner.id, **fields))
+
+
+def run(mailing: Mailing, **fields: Any) -> Run:
+    """A run of it that is done, an hour ago."""
+    texts = dict.fromkeys(("subject", "html", "text", "sender"), "News")
+    at = clock.now() - timedelta(hours=1)
+    fields = {"scheduled_for": at, "created_at": at, "status": RunStatus.DONE, **texts} | fields
+    return _add(Run(mailing_id=mailing.id, owner_id=mailing.owner_id, **fields))
 
 
 def _add(made: Any) -> Any:

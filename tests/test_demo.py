@@ -25,7 +25,8 @@ from app.config import Settings
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
 from app.demo import people
 from app.extensions import db
-from app.mailings.models import Mailing, MailingStatus, Period
+from app.mailings.models import Mailing, MailingStatus
+from app.mailings.schedule import Period
 from app.messages import content
 from app.messages.models import Message
 from tests import make

@@ -23,7 +23,7 @@ from app.auth.models import Letter, LetterKind, User
 from app.clients.models import Segment
 from app.config import ROOT
 from app.extensions import db
-from app.mailings.models import Period
+from app.mailings.schedule import Period
 from tests import make
 
 FOLDER = ROOT / "app" / "translations"

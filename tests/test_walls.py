@@ -146,6 +146,8 @@ TABLE: dict[str, Wall] = {
             "mailings.resume_mailing",
             "mailings.delete_mailing",
             "mailings.resend",
+            "mailings.send_missed",
+            "mailings.decline_missed",
         ),
         EDITED,
     ),

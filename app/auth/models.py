@@ -40,6 +40,7 @@ class User(UserMixin, Base):
     blocked_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id", ondelete="SET NULL"))
     blocked_reason: Mapped[str] = mapped_column(Text, default="")
     closed_at: Mapped[datetime | None] = mapped_column()  # by its owner: erased some days later
+    calendar_salt: Mapped[str | None] = mapped_column(String(32))  # signs the address of the calendar; None: it is off
     avatar_version: Mapped[str] = mapped_column(String(16), default="")  # empty: there is none
 
     totp_secret: Mapped[str] = mapped_column(String(200), default="")  # encrypted

@@ -1,6 +1,6 @@
 """The ledger: runs, deliveries, attempts. Its rows outlive the mailing, the message and the client they came from."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, String, Text, UniqueConstraint
@@ -37,6 +37,19 @@ class SkipReason(StrEnum):
     CANCELLED = "cancelled"  # the owner deleted the mailing
 
 
+class Missed(StrEnum):
+    """Why an occurrence was not begun. Its run is done, and has no messages."""
+
+    ASKED = "asked"  # its owner has not decided yet
+    UNANSWERED = "unanswered"  # nor before the next one came
+    DECLINED = "declined"  # its owner decided against it
+    RULE = "rule"  # the mailing says: never late
+    TOO_LATE = "too_late"  # later than the mailing allows
+    NEXT_NEARER = "next_nearer"  # the next one was nearer than the missed one
+    COLLAPSED = "collapsed"  # one that was missed after it stands for both
+    ENDED = "ended"  # the mailing's end came first
+
+
 class Stage(StrEnum):
     """How far one try at a delivery came (RFC 5321, 3.3)."""
 
@@ -64,6 +77,7 @@ class Run(Base):
     status: Mapped[RunStatus] = mapped_column(enum_type(RunStatus), default=RunStatus.PREPARING)
     held_at: Mapped[datetime | None] = mapped_column()
     resume_at: Mapped[datetime | None] = mapped_column()  # all that waits in it waits until then, at least
+    missed: Mapped[Missed | None] = mapped_column(enum_type(Missed))  # None: it was begun
     fault: Mapped[str] = mapped_column(Text, default="")  # set: it waits for the mail server, which said this
     last_claim: Mapped[int | None] = mapped_column(BigId)  # the run whose last claim is oldest is served next
 
@@ -81,13 +95,14 @@ class Run(Base):
     unknown: Mapped[int] = mapped_column(default=0)
     skipped: Mapped[int] = mapped_column(default=0)
 
-    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)  # when it was begun, or found missed
     started_at: Mapped[datetime | None] = mapped_column()
     finished_at: Mapped[datetime | None] = mapped_column()
 
     __table_args__ = (
         UniqueConstraint("mailing_id", "scheduled_for"),
         partial_index("ix_run_unfinished", "id", where="status != 'done'"),
+        partial_index("ix_run_asked", "owner_id", where="missed = 'asked'"),
         Index("ix_run_of_owner", "owner_id", "id"),
         CheckConstraint("planned = pending + sending + sent + failed + unknown + skipped", name="reconciles"),
     )
@@ -95,6 +110,11 @@ class Run(Base):
     @property
     def is_finished(self) -> bool:
         return self.status is RunStatus.DONE
+
+    @property
+    def lateness(self) -> timedelta:
+        """How long after its moment it began."""
+        return self.created_at - self.scheduled_for
 
 
 class Claim(Base):

@@ -6,7 +6,6 @@ from datetime import datetime, time, timedelta
 from functools import cache
 from pathlib import Path
 from string import Template
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
@@ -23,9 +22,9 @@ from app.clients.models import Client, Segment
 from app.delivery.render import inline_css
 from app.demo import people
 from app.extensions import db
-from app.mailings import schedule
 from app.mailings import service as mailings
-from app.mailings.models import Audience, Mailing, Period
+from app.mailings.models import Audience, Mailing
+from app.mailings.schedule import Period, Schedule, local_to_utc
 from app.mailings.service import Draft
 from app.messages import service as messages
 from app.messages.models import Message
@@ -142,8 +141,8 @@ def _fill(owner: User) -> list[Mailing]:
     recipe = _message(owner, "recipe", "Рецепт дня: фильтр без весов и таймера", locale="ru")
     soon, nine = clock.now() + FIRST_MAILING_IN, _next_nine_o_clock()
     return [
-        _mailing(owner, "Fresh coffees for the club", fresh, club, start_at=soon, period=Period.ONCE),
-        _mailing(owner, "Recipe of the day", recipe, recipes, start_at=nine, period=Period.DAILY),
+        _mailing(owner, "Fresh coffees for the club", fresh, club, Schedule(soon, None, Period.ONCE, MOSCOW)),
+        _mailing(owner, "Recipe of the day", recipe, recipes, Schedule(nine, None, Period.DAILY, MOSCOW)),
     ]
 
 
@@ -190,16 +189,14 @@ def _frame() -> Template:
     return Template((HERE / "letters" / "frame.html").read_text(encoding="utf-8"))
 
 
-def _mailing(owner: User, name: str, message: Message, segment: Segment, **schedule: Any) -> Mailing:
+def _mailing(owner: User, name: str, message: Message, segment: Segment, schedule: Schedule) -> Mailing:
     draft = Draft(
         name=name,
         message_id=message.id,
         audience=Audience.SEGMENT,
         segment_id=segment.id,
         client_ids=(),
-        end_at=None,
-        timezone=MOSCOW,
-        **schedule,
+        schedule=schedule,
     )
     return mailings.create(owner, draft)
 
@@ -207,7 +204,7 @@ def _mailing(owner: User, name: str, message: Message, segment: Segment, **sched
 def _next_nine_o_clock() -> datetime:
     """The next 09:00 in Moscow."""
     today = clock.now().astimezone(ZoneInfo(MOSCOW)).date()
-    mornings = (schedule.local_to_utc(datetime.combine(today + timedelta(days), time(9)), MOSCOW) for days in (0, 1))
+    mornings = (local_to_utc(datetime.combine(today + timedelta(days), time(9)), MOSCOW) for days in (0, 1))
     return next(morning for morning in mornings if morning > clock.now())
 
 

@@ -1,22 +1,38 @@
 """From what is due to runs: set-based, idempotent, and harmless when several do it at once."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, literal, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    case,
+    literal,
+    select,
+    type_coerce,
+    update,
+)
 
 from app import clock
 from app.auth.models import User
-from app.database import insert_or_ignore
-from app.delivery.models import Run
+from app.database import given_rows, insert_or_ignore, rows_parameter
+from app.delivery.models import Missed, Run, RunStatus
 from app.extensions import db
-from app.mailings import schedule
+from app.mailings.misfires import Rule, Verdict, judge
 from app.mailings.models import Mailing
+from app.mailings.schedule import Schedule
 from app.mailings.status import settle
 from app.messages.models import Message
 
 BATCH = 1000
+PLAN = [getattr(Mailing, field.name) for field in fields(Schedule)]
 
 
 def may_run() -> ColumnElement[bool]:
@@ -33,12 +49,12 @@ def may_run() -> ColumnElement[bool]:
 def dispatch_due(sender: str) -> list[int] | None:
     """Begin a run of every mailing that is due, at most BATCH of them, and return the runs' ids.
 
-    Occurrences that were missed collapse into the latest one. Call again until it returns None: nothing is due.
-    An empty list means that all of a batch were over already.
+    Occurrences that were missed collapse into one, or into none: see `misfires`. Each leaves a row that says why.
+    Call again until it returns None: nothing is due. An empty list means that nothing of a batch was begun.
     """
     now = clock.now()
-    due = db.session.scalars(
-        select(Mailing)
+    due = db.session.execute(
+        select(Mailing.id, Mailing.next_run_at, Mailing.misfire, Mailing.late_seconds_max, *PLAN)
         .join(User, User.id == Mailing.owner_id)
         .where(may_run(), Mailing.next_run_at <= now)
         .order_by(Mailing.next_run_at, Mailing.id)
@@ -47,21 +63,69 @@ def dispatch_due(sender: str) -> list[int] | None:
     ).all()
     if not due:
         return None
-    _collapse_missed(due, now)
-    not_over = or_(Mailing.end_at.is_(None), Mailing.end_at > now)
-    runs = _begin(and_(Mailing.id.in_([mailing.id for mailing in due]), not_over), Mailing.next_run_at, sender)
-    for mailing in due:
-        mailing.next_run_at = next_run_after(mailing, now)
-    settle([mailing.id for mailing in due])
+    verdicts = {
+        mailing_id: judge(Schedule(*plan), Rule(misfire, _seconds(late_max)), due=next_run_at, now=now)
+        for mailing_id, next_run_at, misfire, late_max, *plan in due
+    }
+    _write_missed(verdicts)
+    runs = _begin_due(verdicts, sender)
+    _set_next_run(verdicts)
+    settle(list(verdicts))
+    db.session.expire_all()  # these statements went past the session's own objects
     return runs
 
 
-def _collapse_missed(due: Sequence[Mailing], now: datetime) -> None:
-    """Let `next_run_at` be the occurrence that the run stands for: only after downtime is that not so already."""
-    for mailing in due:
-        window = (mailing.start_at, mailing.end_at, mailing.period, mailing.timezone)
-        mailing.next_run_at = schedule.latest_occurrence(*window, until=now) or mailing.next_run_at
-    db.session.flush()
+def _seconds(seconds: int | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
+
+
+def _begin_due(verdicts: Mapping[int, Verdict], sender: str) -> list[int]:
+    begun = [{"id": key, "moment": verdict.begin} for key, verdict in verdicts.items() if verdict.begin]
+    given, parameter = _given(begun)
+    return _begin(Mailing.id == given.c.id, given.c.moment, sender, parameter)
+
+
+def _write_missed(verdicts: Mapping[int, Verdict]) -> None:
+    """A row for every occurrence that is not begun. One that has a row already keeps it."""
+    stale = update(Run).where(Run.missed == Missed.ASKED, Run.mailing_id.in_(verdicts))
+    db.session.execute(stale.values(missed=Missed.UNANSWERED), execution_options={"synchronize_session": False})
+    rows = [
+        {"id": key, "moment": moment, "missed": why}
+        for key, verdict in verdicts.items()
+        for moment, why in verdict.missed
+    ]
+    if not rows:
+        return
+    given, parameter = _given(rows, missed=Text())
+    values: dict[str, Any] = {
+        "mailing_id": Mailing.id,
+        "owner_id": Mailing.owner_id,
+        "scheduled_for": given.c.moment,
+        "missed": type_coerce(given.c.missed, Run.missed.type),
+        "status": literal(RunStatus.DONE, Run.status.type),
+        "subject": literal(""),
+        "html": literal(""),
+        "text": literal(""),
+        "sender": literal(""),
+    }
+    found = select(*values.values()).join(Mailing, Mailing.id == given.c.id)
+    db.session.connection().execute(insert_or_ignore(Run, db.session).from_select(list(values), found), parameter)
+
+
+def _set_next_run(verdicts: Mapping[int, Verdict]) -> None:
+    given, parameter = _given({"id": key, "moment": verdict.next_run_at} for key, verdict in verdicts.items())
+    moment = type_coerce(given.c.moment, Mailing.next_run_at.type)
+    db.session.connection().execute(
+        update(Mailing).where(Mailing.id == given.c.id).values(next_run_at=moment, updated_at=Mailing.updated_at),
+        parameter,
+    )
+
+
+def _given(rows: Iterable[Mapping[str, Any]], **types: Any) -> tuple[FromClause, dict[str, str]]:
+    """A table of mailings' ids, moments, and other columns of these types; and the parameter that fills it."""
+    dialect = db.session.get_bind().dialect.name
+    given = given_rows(dialect, {"id": BigInteger(), "moment": DateTime(timezone=True)} | types)
+    return given, rows_parameter(dialect, list(rows))
 
 
 def begin_by_hand(mailing: Mailing, sender: str) -> Run:
@@ -70,7 +134,17 @@ def begin_by_hand(mailing: Mailing, sender: str) -> Run:
     return db.session.get_one(Run, _begin(Mailing.id == mailing.id, now, sender)[0])
 
 
-def _begin(which: ColumnElement[bool], scheduled_for: Any, sender: str) -> list[int]:
+def begin_missed(mailing: Mailing, run: Run, sender: str) -> None:
+    """Begin a run that was missed: its message is frozen as it is now."""
+    message = mailing.message
+    run.sender, run.subject, run.html, run.text = sender, message.subject, message.html, message.text
+    run.reply_to, run.last_moment = mailing.owner.email, mailing.end_at
+    run.missed, run.status, run.created_at = None, RunStatus.PREPARING, clock.now()
+
+
+def _begin(
+    which: ColumnElement[bool], scheduled_for: Any, sender: str, parameter: Mapping[str, Any] | None = None
+) -> list[int]:
     """One run per mailing, with the message frozen as it is now. A run that is there already is left alone."""
     frozen: dict[str, Any] = {
         "mailing_id": Mailing.id,
@@ -92,12 +166,7 @@ def _begin(which: ColumnElement[bool], scheduled_for: Any, sender: str) -> list[
         .where(which)
     )
     statement = insert_or_ignore(Run, db.session).from_select(list(frozen), rows)
-    return list(db.session.scalars(statement.returning(Run.id)))
-
-
-def next_run_after(mailing: Mailing, moment: datetime) -> datetime | None:
-    window = (mailing.start_at, mailing.end_at, mailing.period, mailing.timezone)
-    return next(schedule.occurrences(*window, after=moment), None)
+    return list(db.session.connection().execute(statement.returning(Run.id), parameter).scalars())
 
 
 def due_between(first: datetime, last: datetime) -> Select[datetime | None]:

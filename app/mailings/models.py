@@ -1,15 +1,19 @@
 """Mailings: a message, an audience, and a schedule."""
 
+from dataclasses import asdict, fields
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, String, Table, Text
+from sqlalchemy import CheckConstraint, Column, Dialect, ForeignKey, Index, SmallInteger, String, Table, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
 
 from app import clock
 from app.auth.models import User
 from app.clients.models import Client, Segment
 from app.database import Base, BigId, enum_type, partial_index
+from app.mailings.schedule import Period, Schedule
 from app.messages.models import Message
 
 
@@ -19,11 +23,12 @@ class Audience(StrEnum):
     SEGMENT = "segment"
 
 
-class Period(StrEnum):
-    ONCE = "once"
-    DAILY = "daily"
-    WEEKLY = "weekly"
-    MONTHLY = "monthly"
+class Misfire(StrEnum):
+    """What becomes of an occurrence whose moment has passed while nobody could begin it."""
+
+    LATE = "late"  # it is sent all the same, if it is not too late
+    SKIP = "skip"
+    ASK = "ask"  # its owner decides
 
 
 class MailingStatus(StrEnum):
@@ -32,6 +37,19 @@ class MailingStatus(StrEnum):
     SENT = "sent"  # that occurrence is done, the next one waits
     COMPLETED = "completed"
     PAUSED = "paused"
+
+
+class Weekdays(TypeDecorator[frozenset[int]]):
+    """Days of the week, Monday = 0, as the bits of a number."""
+
+    impl = SmallInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: frozenset[int] | None, _dialect: Dialect) -> int | None:
+        return None if value is None else sum(1 << day for day in value)
+
+    def process_result_value(self, value: Any, _dialect: Dialect) -> frozenset[int] | None:
+        return None if value is None else frozenset(day for day in range(7) if value >> day & 1)
 
 
 mailing_client = Table(
@@ -58,6 +76,14 @@ class Mailing(Base):
     end_at: Mapped[datetime | None] = mapped_column()
     period: Mapped[Period] = mapped_column(enum_type(Period), default=Period.ONCE)
     timezone: Mapped[str] = mapped_column(String(64))
+    every: Mapped[int] = mapped_column(SmallInteger, default=1)
+    weekdays: Mapped[frozenset[int]] = mapped_column(Weekdays, default=frozenset())
+    month_day: Mapped[int | None] = mapped_column(SmallInteger)
+    month_week: Mapped[int | None] = mapped_column(SmallInteger)
+    month_weekday: Mapped[int | None] = mapped_column(SmallInteger)
+    occurrences_max: Mapped[int | None] = mapped_column()
+    misfire: Mapped[Misfire] = mapped_column(enum_type(Misfire), default=Misfire.LATE)
+    late_seconds_max: Mapped[int | None] = mapped_column()  # for Misfire.LATE; None: however late
 
     status: Mapped[MailingStatus] = mapped_column(enum_type(MailingStatus), default=MailingStatus.CREATED)
     next_run_at: Mapped[datetime | None] = mapped_column()  # the truth about what is due
@@ -86,4 +112,16 @@ class Mailing(Base):
         ),
         CheckConstraint("end_at IS NULL OR end_at > start_at", name="window"),
         CheckConstraint("(audience = 'segment') = (segment_id IS NOT NULL)", name="segment"),
+        CheckConstraint("every >= 1", name="every"),
+        CheckConstraint("occurrences_max >= 1", name="occurrences"),
+        CheckConstraint("(month_week IS NULL) = (month_weekday IS NULL)", name="month_week"),
     )
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(*(getattr(self, field.name) for field in fields(Schedule)))
+
+    @schedule.setter
+    def schedule(self, schedule: Schedule) -> None:
+        for name, value in asdict(schedule).items():
+            setattr(self, name, value)

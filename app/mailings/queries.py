@@ -80,6 +80,15 @@ def runs_of(mailing: Mailing, *, since: int | None = None, before: int | None = 
     return query if before is None else query.where(Run.id < before)
 
 
+def begun_runs_of(mailing: Mailing) -> Select[Run]:
+    """Those of the mailing's runs that were not missed."""
+    return select(Run).where(Run.mailing_id == mailing.id, Run.missed.is_(None))
+
+
+def unfinished_runs_of(mailing: Mailing) -> Select[Run]:
+    return select(Run).where(Run.mailing_id == mailing.id, Run.status != RunStatus.DONE)
+
+
 def first_live_run(mailing: Mailing) -> Select[int | None]:
     """The id of the oldest run that is not done, or of the newest one when all are done."""
     unfinished = func.min(Run.id).filter(Run.status != RunStatus.DONE)

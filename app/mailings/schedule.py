@@ -1,18 +1,54 @@
 """When a mailing runs: pure arithmetic over IANA time zones, with no database and no clock of its own.
 
 Occurrences are counted in local time and only then turned into moments, so nine o'clock stays nine o'clock when the
-clocks change. Every occurrence is computed from the start, never from the one before it: a mailing of the 31st falls on
-the 28th of February and on the 31st of March.
+clocks change. Every occurrence is computed from the start and its own number, never from the one before it: a mailing
+of the 31st falls on the 28th of February and on the 31st of March, and the thousandth costs no more than the first.
 """
 
 from calendar import monthrange
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import MAXYEAR, UTC, date, datetime, timedelta
+from enum import StrEnum
+from itertools import count, takewhile
 from zoneinfo import ZoneInfo
 
-from app.mailings.models import Period
+LAST = -1  # as `month_week`: the last one of that weekday in the month
+DAYS_OF_WEEK = 7
+MONTHS = 12
+INSTANT = timedelta(microseconds=1)
 
-DAYS = {Period.DAILY: 1, Period.WEEKLY: 7}
+
+class Period(StrEnum):
+    ONCE = "once"
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A start, and how it goes on from there.
+
+    start_at, end_at: aware; nothing runs before the start, nor at the end or after it.
+    timezone: an IANA name; all that follows is counted on the clocks of this zone, at the start's time of the day.
+    every: days, weeks or months from one to the next, 1 or more.
+    weekdays: for weekly ones, 0 (Monday) to 6; empty for the start's own. Weeks begin on Monday (ISO 8601).
+    month_day: for monthly ones, 1 to 31, and the last day of a month that is shorter; None for the start's own.
+    month_week, month_weekday: for monthly ones, instead of a day: the 1st to 4th, or LAST, such weekday of the month.
+    occurrences_max: how many there are at the most, missed ones too.
+    """
+
+    start_at: datetime
+    end_at: datetime | None
+    period: Period
+    timezone: str
+    every: int = 1
+    weekdays: frozenset[int] = frozenset()
+    month_day: int | None = None
+    month_week: int | None = None
+    month_weekday: int | None = None
+    occurrences_max: int | None = None
 
 
 def local_to_utc(naive: datetime, timezone: str) -> datetime:
@@ -44,57 +80,116 @@ def _end_of_gap(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
     return after
 
 
-def occurrences(
-    start_at: datetime, end_at: datetime | None, period: Period, timezone: str, *, after: datetime
-) -> Iterator[datetime]:
-    """The moments strictly after `after` at which the mailing runs, in order and before `end_at`.
+def occurrences(schedule: Schedule, *, after: datetime) -> Iterator[datetime]:
+    """The moments strictly after `after` at which the mailing runs, strictly increasing, in UTC.
 
-    Endless where a period repeats without an end: take as many as you need.
+    Practically endless where a period repeats without an end: take as many as you need.
     """
-    local_start = start_at.astimezone(ZoneInfo(timezone)).replace(tzinfo=None)
-    number = _number_near(local_start, after.astimezone(ZoneInfo(timezone)).replace(tzinfo=None), period)
-    while True:
-        moment = start_at if number == 0 else local_to_utc(_nth(local_start, period, number), timezone)
-        if end_at is not None and moment >= end_at:
-            return
-        if moment > after:
+    rhythm = _Rhythm(schedule)
+    latest = after
+    for moment in rhythm.moments(rhythm.number_near(after)):
+        # Two fall together where a zone left out a whole day: that of the day that never was moves to the next one.
+        if moment > latest:
             yield moment
-        if period is Period.ONCE:
-            return
-        number += 1
+            latest = moment
 
 
-def latest_occurrence(
-    start_at: datetime, end_at: datetime | None, period: Period, timezone: str, *, until: datetime
-) -> datetime | None:
+def latest_occurrence(schedule: Schedule, *, until: datetime) -> datetime | None:
     """The last moment not after `until` at which the mailing should have run, or None when there is none."""
+    rhythm = _Rhythm(schedule)
     latest = None
-    long_enough_before = until - timedelta(days=70)
-    for moment in occurrences(start_at, end_at, period, timezone, after=long_enough_before):
-        if moment > until:
-            break
+    for moment in takewhile(lambda moment: moment <= until, rhythm.moments(rhythm.number_near(until))):
         latest = moment
-    if latest is None and start_at <= until:
-        return start_at  # once, long ago
     return latest
 
 
-def _nth(local_start: datetime, period: Period, number: int) -> datetime:
-    """The local time of the occurrence with this number; the start has number 0."""
-    if period is not Period.MONTHLY:
-        return local_start + timedelta(days=DAYS[period] * number)
-    months = local_start.year * 12 + local_start.month - 1 + number
-    year, month = divmod(months, 12)
-    day = min(local_start.day, monthrange(year, month + 1)[1])
-    return local_start.replace(year=year, month=month + 1, day=day)
+def occurrences_between(schedule: Schedule, first: datetime, last: datetime) -> Iterator[datetime]:
+    """The moments from `first` to `last`, both included."""
+    return takewhile(lambda moment: moment <= last, occurrences(schedule, after=first - INSTANT))
 
 
-def _number_near(local_start: datetime, local_after: datetime, period: Period) -> int:
-    """A number at or a little before the first occurrence after that local time: no need to count from the start."""
-    if period is Period.ONCE or local_after <= local_start:
-        return 0
-    if period is Period.MONTHLY:
-        number = (local_after.year - local_start.year) * 12 + local_after.month - local_start.month
-    else:
-        number = (local_after - local_start).days // DAYS[period]
-    return max(0, number - 2)  # a change of the clocks, or a short month, may put it one back
+class _Rhythm:
+    """A schedule ready for counting: its occurrences have numbers, the first one 0."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.zone = ZoneInfo(schedule.timezone)
+        self.start = schedule.start_at.astimezone(self.zone).replace(tzinfo=None, fold=0)
+        self.weekdays = sorted(schedule.weekdays) or [self.start.weekday()]
+        self.too_early = self._dates_before_start()
+
+    def moments(self, first: int) -> Iterator[datetime]:
+        """The moments of the numbers from `first` on, before the end."""
+        for number in count(first):
+            moment = self.moment(number)
+            if moment is None or (self.schedule.end_at is not None and moment >= self.schedule.end_at):
+                return
+            yield moment
+
+    def moment(self, number: int) -> datetime | None:
+        most = 1 if self.schedule.period is Period.ONCE else self.schedule.occurrences_max
+        day = self._date(number + self.too_early) if most is None or number < most else None
+        if day is None:
+            return None
+        local = datetime.combine(day, self.start.time())
+        # The start is a moment of its own: it may lie in the second of two repeated hours.
+        return self.schedule.start_at.astimezone(UTC) if local == self.start else local_to_utc(local, str(self.zone))
+
+    def number_near(self, moment: datetime) -> int:
+        """A number at or a little before the first occurrence after that moment: no need to count from the start."""
+        local = moment.astimezone(self.zone)
+        match self.schedule.period:
+            case Period.ONCE:
+                return 0
+            case Period.DAILY:
+                periods = (local.date() - self.start.date()).days
+            case Period.WEEKLY:
+                periods = (_monday(local.date()) - _monday(self.start.date())).days // DAYS_OF_WEEK
+            case Period.MONTHLY:
+                periods = _months(local.date()) - _months(self.start.date())
+        a_period = len(self.weekdays) if self.schedule.period is Period.WEEKLY else 1
+        number = periods // self.schedule.every * a_period - self.too_early
+        return max(0, number - 2)  # a change of the clocks, or a short month, may put it one back
+
+    def _dates_before_start(self) -> int:
+        """How many dates of the start's own week or month come before it."""
+        first = self.start.date()
+        return sum(day is not None and day < first for day in map(self._date, range(len(self.weekdays))))
+
+    def _date(self, step: int) -> date | None:
+        """The date with this number, counted from the week or month of the start; None after the last year."""
+        every, first = self.schedule.every, self.start.date()
+        match self.schedule.period:
+            case Period.WEEKLY:
+                weeks, index = divmod(step, len(self.weekdays))
+                return _later(_monday(first), every * weeks * DAYS_OF_WEEK + self.weekdays[index])
+            case Period.MONTHLY:
+                year, month = divmod(_months(first) + every * step, MONTHS)
+                return self._in_month(year, month + 1) if year < MAXYEAR else None
+            case _:
+                return _later(first, every * step)
+
+    def _in_month(self, year: int, month: int) -> date:
+        days = monthrange(year, month)[1]
+        week, weekday = self.schedule.month_week, self.schedule.month_weekday
+        if week is None or weekday is None:
+            return date(year, month, min(self.schedule.month_day or self.start.day, days))
+        if week == LAST:
+            last = date(year, month, days)
+            return last - timedelta(days=(last.weekday() - weekday) % DAYS_OF_WEEK)
+        return date(year, month, 1 + (weekday - date(year, month, 1).weekday()) % 7 + DAYS_OF_WEEK * (week - 1))
+
+
+def _monday(day: date) -> date:
+    return day - timedelta(days=day.weekday())
+
+
+def _months(day: date) -> int:
+    """Months since the year 0."""
+    return day.year * MONTHS + day.month - 1
+
+
+def _later(day: date, days: int) -> date | None:
+    """So many days later; None where that would be in the last year that Python counts, or after it."""
+    ordinal = day.toordinal() + days
+    return date.fromordinal(ordinal) if ordinal < date(MAXYEAR, 1, 1).toordinal() else None

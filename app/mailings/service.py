@@ -14,11 +14,14 @@ from app.clients import segments
 from app.clients.models import Client, Segment
 from app.clients.queries import active_clients
 from app.delivery import service as delivery
-from app.delivery.models import DeliveryStatus, Run, RunStatus
+from app.delivery.models import DeliveryStatus, Missed, Run, RunStatus
 from app.errors import NotFound, RuleBroken
 from app.extensions import db
 from app.mailings import dispatch
-from app.mailings.models import Audience, Mailing, MailingStatus, Period, mailing_client
+from app.mailings.misfires import HOWEVER_LATE, Rule
+from app.mailings.models import Audience, Mailing, MailingStatus, mailing_client
+from app.mailings.queries import begun_runs_of, unfinished_runs_of
+from app.mailings.schedule import Period, Schedule, latest_occurrence, occurrences
 from app.mailings.status import settle
 from app.messages import queries as messages
 from app.messages.models import Message
@@ -27,17 +30,21 @@ from app.messages.service import copy
 
 @dataclass(frozen=True)
 class Draft:
-    """What an owner says of a mailing. `end_at` is exclusive; `segment_id` and `client_ids` go with their audience."""
+    """What an owner says of a mailing. `segment_id` and `client_ids` go with their audience."""
 
     name: str
     message_id: int
     audience: Audience
     segment_id: int | None
     client_ids: tuple[int, ...]
-    start_at: datetime
-    end_at: datetime | None
-    period: Period
-    timezone: str
+    schedule: Schedule
+    rule: Rule = HOWEVER_LATE
+
+
+# What was missed for these reasons can be sent all the same.
+SENDABLE = frozenset(
+    {Missed.ASKED, Missed.UNANSWERED, Missed.DECLINED, Missed.RULE, Missed.TOO_LATE, Missed.NEXT_NEARER}
+)
 
 
 def create(owner: User, draft: Draft) -> Mailing:
@@ -56,16 +63,18 @@ def create(owner: User, draft: Draft) -> Mailing:
 
 
 def edit(mailing: Mailing, draft: Draft) -> None:
-    """Change a mailing that is not being sent. It keeps its next run unless its schedule changes.
+    """Change a mailing. It keeps its next run unless its schedule changes.
+
+    A run that is being sent has its message and audience frozen, and goes on as it is.
 
     Raises:
-        RuleBroken, NotFound: as for `create`, and while a run is unfinished.
+        RuleBroken, NotFound: as for `create`, and while a run is being frozen.
     """
     _lock(mailing)
-    _refuse_while_sending(mailing)
-    before = _window(mailing)
+    _refuse_while_preparing(mailing)
+    before = mailing.schedule
     _fill(mailing, draft)
-    if _window(mailing) != before:
+    if mailing.schedule != before:
         _plan_first_run(mailing)
     settle([mailing.id])
 
@@ -78,17 +87,42 @@ def start_now(mailing: Mailing) -> Run:
     """
     _lock(mailing)
     _refuse_while_sending(mailing)
-    _refuse_where_nothing_may_be_sent(mailing)
-    if mailing.paused_at is not None:
-        raise RuleBroken(_("This mailing is paused. Resume it first."))
-    if mailing.end_at is not None and mailing.end_at <= clock.now():
-        raise RuleBroken(_("The end of this mailing is over. Give it a new end first."))
+    _refuse_unless_startable(mailing)
     db.session.flush()
     run = dispatch.begin_by_hand(mailing, _sender())
     if mailing.period is Period.ONCE:
         mailing.next_run_at = None
     mailing.status = MailingStatus.RUNNING
     return run
+
+
+def send_missed(mailing: Mailing, run: Run) -> None:
+    """Send an occurrence that was missed, now.
+
+    Raises:
+        RuleBroken: when it was not missed, or is represented by a later one, and wherever `start_now` would.
+    """
+    _lock(mailing)
+    _refuse_while_sending(mailing)
+    _refuse_unless_startable(mailing)
+    db.session.refresh(run)
+    if run.missed not in SENDABLE:
+        raise RuleBroken(_("This run was not missed, or a later one stands for it."))
+    dispatch.begin_missed(mailing, run, _sender())
+    settle([mailing.id])
+
+
+def decline(mailing: Mailing, run: Run) -> None:
+    """The owner decides that a missed occurrence is not sent.
+
+    Raises:
+        RuleBroken: when nobody asks.
+    """
+    _lock(mailing)
+    db.session.refresh(run)
+    if run.missed is not Missed.ASKED:
+        raise RuleBroken(_("There is nothing to decide about this run any more."))
+    run.missed = Missed.DECLINED
 
 
 def resend(mailing: Mailing, run: Run, status: DeliveryStatus) -> int:
@@ -152,7 +186,7 @@ def delete(mailing: Mailing) -> None:
     mailing.next_run_at = None
     if mailing.audience is Audience.SEGMENT:  # nobody will ask for it again, and its owner may want to delete it
         mailing.audience, mailing.segment = Audience.ALL, None
-    for run in db.session.scalars(_unfinished_runs(mailing)).all():
+    for run in db.session.scalars(unfinished_runs_of(mailing)).all():
         delivery.cancel(run)
     settle([mailing.id])
 
@@ -221,15 +255,17 @@ def audience_of(mailing: Mailing) -> Select[Client]:
 
 
 def _fill(mailing: Mailing, draft: Draft) -> None:
-    if draft.end_at is not None and draft.end_at <= draft.start_at:
+    start_at, end_at = draft.schedule.start_at, draft.schedule.end_at
+    if end_at is not None and end_at <= start_at:
         raise RuleBroken(_("The end must come after the start."))
     mailing.name = draft.name
     mailing.message = _own_message(mailing.owner, draft.message_id)
     mailing.audience = draft.audience
     mailing.segment = _own_segment(mailing.owner_id, draft) if draft.audience is Audience.SEGMENT else None
     mailing.chosen_clients = _own_clients(mailing.owner_id, draft) if draft.audience is Audience.CHOSEN else []
-    mailing.start_at, mailing.end_at = draft.start_at, draft.end_at
-    mailing.period, mailing.timezone = draft.period, draft.timezone
+    mailing.schedule = draft.schedule
+    mailing.misfire, late_max = draft.rule.misfire, draft.rule.late_max
+    mailing.late_seconds_max = None if late_max is None else int(late_max.total_seconds())
 
 
 def _plan_first_run(mailing: Mailing) -> None:
@@ -237,26 +273,27 @@ def _plan_first_run(mailing: Mailing) -> None:
     now = clock.now()
     if mailing.end_at is not None and mailing.end_at <= now:
         raise RuleBroken(_("The end is over already, so this mailing would never run."))
-    if mailing.start_at > now or not _has_run(mailing):
-        mailing.next_run_at = mailing.start_at
-    else:
-        mailing.next_run_at = dispatch.next_run_after(mailing, now)
+    mailing.next_run_at = first_run(mailing.schedule, now=now, has_run=has_run(mailing))
+    if mailing.next_run_at is None and not has_run(mailing):
+        raise RuleBroken(_("With these times it would never run."))
 
 
-def _has_run(mailing: Mailing) -> bool:
-    if mailing.id is None:
-        return False
-    return db.session.scalar(select(Run.id).where(Run.mailing_id == mailing.id).limit(1)) is not None
+def first_run(schedule: Schedule, *, now: datetime, has_run: bool) -> datetime | None:
+    """When a mailing with this schedule begins if it is saved now; `now` itself where an occurrence is past already."""
+    if not has_run and latest_occurrence(schedule, until=now) is not None:
+        return now
+    return next(occurrences(schedule, after=now), None)
+
+
+def has_run(mailing: Mailing) -> bool:
+    """Whether any occurrence of it was ever begun."""
+    return mailing.id is not None and db.session.scalar(begun_runs_of(mailing).limit(1)) is not None
 
 
 def _lock(mailing: Mailing) -> None:
     """Two clicks at once, or a click and the clock: the second one waits, and sees what the first one did."""
     db.session.flush()
     db.session.refresh(mailing, with_for_update={"of": Mailing})
-
-
-def _window(mailing: Mailing) -> tuple[datetime, datetime | None, Period, str]:
-    return mailing.start_at, mailing.end_at, mailing.period, mailing.timezone
 
 
 def _own_message(owner: User, message_id: int) -> Message:
@@ -287,8 +324,23 @@ def _own_clients(owner_id: int, draft: Draft) -> list[Client]:
 
 
 def _refuse_while_sending(mailing: Mailing) -> None:
-    if db.session.scalar(_unfinished_runs(mailing).limit(1)) is not None:
+    if db.session.scalar(unfinished_runs_of(mailing).limit(1)) is not None:
         raise RuleBroken(_("A run of this mailing is not finished yet. Wait until it is done."))
+
+
+def _refuse_while_preparing(mailing: Mailing) -> None:
+    """Its audience is being frozen at this moment: half of it would come of the old plan, half of the new one."""
+    preparing = unfinished_runs_of(mailing).where(Run.status == RunStatus.PREPARING).limit(1)
+    if db.session.scalar(preparing) is not None:
+        raise RuleBroken(_("A run of this mailing is just being prepared. Try again in a moment."))
+
+
+def _refuse_unless_startable(mailing: Mailing) -> None:
+    _refuse_where_nothing_may_be_sent(mailing)
+    if mailing.paused_at is not None:
+        raise RuleBroken(_("This mailing is paused. Resume it first."))
+    if mailing.end_at is not None and mailing.end_at <= clock.now():
+        raise RuleBroken(_("The end of this mailing is over. Give it a new end first."))
 
 
 def _refuse_where_nothing_may_be_sent(mailing: Mailing) -> None:
@@ -296,10 +348,6 @@ def _refuse_where_nothing_may_be_sent(mailing: Mailing) -> None:
         raise RuleBroken(_("The owner of this mailing is blocked, or has left."))
     if mailing.disabled_at is not None:
         raise RuleBroken(_("A manager has disabled this mailing."))
-
-
-def _unfinished_runs(mailing: Mailing) -> Select[Run]:
-    return select(Run).where(Run.mailing_id == mailing.id, Run.status != RunStatus.DONE)
 
 
 def _sender() -> str:

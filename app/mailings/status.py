@@ -2,42 +2,37 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import Select, case, exists, func, literal, select, update
 
 from app.delivery.models import Run, RunStatus
 from app.extensions import db
 from app.mailings.models import Mailing, MailingStatus
 
 
-def status_of(mailing: Mailing, runs: int, unfinished: int) -> MailingStatus:
-    """The status of a mailing with so many runs, so many of them unfinished."""
-    if mailing.paused_at is not None:
-        return MailingStatus.PAUSED
-    if unfinished:
-        return MailingStatus.RUNNING
-    if mailing.next_run_at is None:
-        return MailingStatus.COMPLETED
-    return MailingStatus.SENT if runs else MailingStatus.CREATED
-
-
 def settle(mailing_ids: Collection[int]) -> None:
-    """Bring the status of these mailings in step with their runs."""
+    """Bring the status of these mailings in step with their runs, and the moment at which the last one was done."""
     db.session.flush()
-    figures = (
-        select(
-            Mailing,
-            func.count(Run.id),
-            func.count(Run.id).filter(Run.status != RunStatus.DONE),
-            func.max(Run.finished_at),
-        )
-        .outerjoin(Run, Run.mailing_id == Mailing.id)
-        .where(Mailing.id.in_(mailing_ids))
-        .group_by(Mailing.id)
+    of_it = select(Run.id).where(Run.mailing_id == Mailing.id)
+    status = case(
+        (Mailing.paused_at.is_not(None), literal(MailingStatus.PAUSED, Mailing.status.type)),
+        (of_it.where(Run.status != RunStatus.DONE).exists(), literal(MailingStatus.RUNNING, Mailing.status.type)),
+        (Mailing.next_run_at.is_(None), literal(MailingStatus.COMPLETED, Mailing.status.type)),
+        (of_it.where(Run.missed.is_(None)).exists(), literal(MailingStatus.SENT, Mailing.status.type)),
+        else_=literal(MailingStatus.CREATED, Mailing.status.type),
     )
-    for mailing, runs, unfinished, finished_at in db.session.execute(figures):
-        mailing.status = status_of(mailing, runs, unfinished)
-        mailing.last_sent_at = finished_at or mailing.last_sent_at
-    db.session.flush()
+    finished_at = select(func.max(Run.finished_at)).where(Run.mailing_id == Mailing.id).scalar_subquery()
+    # Locked in the order of their ids: two that settle many at once would else wait in a circle.
+    theirs = select(Mailing.id).where(Mailing.id.in_(mailing_ids)).order_by(Mailing.id)
+    db.session.execute(
+        update(Mailing)
+        .where(Mailing.id.in_(theirs.with_for_update(key_share=True)))
+        .values(
+            status=status,
+            last_sent_at=func.coalesce(finished_at, Mailing.last_sent_at),
+            updated_at=Mailing.updated_at,
+        )
+        .execution_options(synchronize_session="fetch")
+    )
 
 
 def unsettled() -> Select[int]:

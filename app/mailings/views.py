@@ -32,6 +32,10 @@ blueprint.add_app_template_filter(words.word, "word")
 blueprint.add_app_template_filter(words.clock_time, "clock_time")
 blueprint.add_app_template_filter(words.share, "percent")
 blueprint.add_app_template_filter(words.meaning, "meaning")
+blueprint.add_app_template_filter(words.repeats, "repeats")
+blueprint.add_app_template_filter(words.why_missed, "why_missed")
+blueprint.add_app_template_filter(words.lateness_in_words, "lateness_in_words")
+blueprint.add_app_template_filter(words.misfire_in_words, "misfire_in_words")
 blueprint.add_app_template_filter(words.pace_in_words, "pace_in_words")
 blueprint.add_app_template_filter(words.time_left_in_words, "time_left_in_words")
 blueprint.add_app_template_filter(words.limit_in_words, "limit_in_words")
@@ -120,7 +124,7 @@ def list_mailings() -> Response:
 @blueprint.route("/mailings/new", methods=["GET", "POST"])
 @requires(Permission.OWN_THINGS)
 def create_mailing() -> Response:
-    form = MailingForm(signed_in())
+    form = MailingForm(signed_in(), like=_mailing_to_copy())
     if not form.validate_on_submit():
         return _form_page(form)
     mailing = service.create(form.user, form.draft())
@@ -128,6 +132,12 @@ def create_mailing() -> Response:
     jobs.announce(mailing)
     flash(_("The mailing is planned."), "success")
     return web.redirect_to(url_for(".show_mailing", mailing_id=mailing.id))
+
+
+def _mailing_to_copy() -> Mailing | None:
+    """The one that a new mailing begins as a copy of: the address says which, and it has to be one's own."""
+    mailing_id = _number("like")
+    return None if mailing_id is None else _found(queries.owned_by(signed_in()), mailing_id)
 
 
 @blueprint.post("/mailings/new/preview")
@@ -215,7 +225,8 @@ def _preview(form: MailingForm) -> Response:
 
 def _previewed(form: MailingForm) -> dict[str, Any]:
     return {
-        "upcoming": form.upcoming(OCCURRENCES_PREVIEWED),
+        "upcoming": form.upcoming_runs(OCCURRENCES_PREVIEWED),
+        "sending": form.mailing and db.session.scalar(queries.unfinished_runs_of(form.mailing).limit(1)) is not None,
         "recipients": form.number_of_recipients(),
     }
 
@@ -265,9 +276,10 @@ def _actions(mailing: Mailing, runs: Sequence[Run], now: datetime) -> set[str]:
     is_stopped = mailing.disabled_at is not None or mailing.paused_at is not None
     sensible = {
         "start": not (is_sent_now or is_over or is_stopped),
+        "send_missed": not (is_sent_now or is_over or is_stopped),
         "pause": mailing.paused_at is None and mailing.status is not MailingStatus.COMPLETED,
         "resume": mailing.paused_at is not None,
-        "edit": not is_sent_now,
+        "edit": True,
         "delete": True,
     }
     return {action for action, makes_sense in sensible.items() if makes_sense}
@@ -311,6 +323,27 @@ def resend(mailing_id: int, run_id: int) -> Response:
     if web.wants_fragment():
         return _show_run(mailing, run, "live")
     return web.redirect_to(url_for(".show_run", mailing_id=mailing.id, run_id=run.id))
+
+
+@blueprint.post(RUN + "/send")
+@requires(Permission.OWN_THINGS)
+def send_missed(mailing_id: int, run_id: int) -> Response:
+    """Send a run that was missed, now."""
+    mailing = _editable(mailing_id)
+    service.send_missed(mailing, _run(mailing, run_id))
+    db.session.commit()
+    enqueue(jobs.prepare_runs)
+    return _done(mailing, _("The missed run has begun."))
+
+
+@blueprint.post(RUN + "/decline")
+@requires(Permission.OWN_THINGS)
+def decline_missed(mailing_id: int, run_id: int) -> Response:
+    """The owner decides against a run that was missed."""
+    mailing = _editable(mailing_id)
+    service.decline(mailing, _run(mailing, run_id))
+    db.session.commit()
+    return _done(mailing, _("It will not be sent."))
 
 
 def _show_run(mailing: Mailing, run: Run, block: str) -> Response:

@@ -3,17 +3,22 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
-from flask_babel import format_decimal, format_number, format_percent, format_timedelta, ngettext, pgettext
+from babel.dates import get_day_names
+from babel.lists import format_list
+from flask_babel import format_decimal, format_number, format_percent, format_timedelta, get_locale, ngettext, pgettext
 from flask_babel import gettext as _
 
 from app import clock
-from app.delivery.models import DeliveryStatus, Run, RunStatus, SkipReason, Stage
-from app.mailings.models import Audience, Mailing, MailingStatus, Period
+from app.delivery.models import DeliveryStatus, Missed, Run, RunStatus, SkipReason, Stage
+from app.mailings.misfires import ON_TIME
+from app.mailings.models import Audience, Mailing, MailingStatus, Misfire
 from app.mailings.progress import Limit, Progress, waits
-from app.mailings.schedule import occurrences
+from app.mailings.schedule import LAST, Period, Schedule, occurrences
 from app.web import local_time, time_zone
+
+LONGEST_MONTH = 31  # so as a day of the month it always is the last one
 
 
 def word(member: StrEnum) -> str:
@@ -44,6 +49,14 @@ def _periods() -> dict[StrEnum, str]:
         Period.DAILY: _("Every day"),
         Period.WEEKLY: _("Every week"),
         Period.MONTHLY: _("Every month"),
+    }
+
+
+def _misfires() -> dict[StrEnum, str]:
+    return {
+        Misfire.LATE: _("Send it late"),
+        Misfire.SKIP: _("Skip it"),
+        Misfire.ASK: _("Ask me"),
     }
 
 
@@ -96,6 +109,7 @@ def _stages() -> dict[StrEnum, str]:
 _WORDS: dict[type[StrEnum], Callable[[], dict[Any, str]]] = {
     MailingStatus: _mailing_statuses,
     Period: _periods,
+    Misfire: _misfires,
     Audience: _audiences,
     RunStatus: _run_statuses,
     DeliveryStatus: _delivery_statuses,
@@ -137,21 +151,127 @@ def _next_run(mailing: Mailing) -> str:
 
 def _rhythm_after(mailing: Mailing, moment: datetime) -> str:
     """How it goes on after that moment: "every day until …", or nothing when it doesn't."""
-    plan = (mailing.start_at, mailing.end_at, mailing.period, mailing.timezone)
-    if next(occurrences(*plan, after=moment), None) is None:
+    if next(occurrences(mailing.schedule, after=moment), None) is None:
         return ""
+    rhythm = _rhythm(mailing.schedule)
     if mailing.end_at is None:
-        return {
-            Period.DAILY: _("every day"),
-            Period.WEEKLY: _("every week"),
-            Period.MONTHLY: _("every month"),
-        }[mailing.period]
-    end = moment_in_words(mailing.end_at, mailing.timezone)
+        return rhythm
+    return _("%(rhythm)s until %(end)s", rhythm=rhythm, end=moment_in_words(mailing.end_at, mailing.timezone))
+
+
+# ── How it repeats ──
+
+
+def repeats(schedule: Schedule) -> str:
+    """How it repeats: "Once", "Every 2 weeks on Monday and Thursday, 10 times in all"."""
+    if schedule.period is Period.ONCE:
+        return word(schedule.period)
+    rhythm = _rhythm(schedule)
+    return rhythm[:1].upper() + rhythm[1:]
+
+
+def weekday_names(style: Literal["wide", "abbreviated"] = "wide") -> list[tuple[int, str]]:
+    """The days of the week by their numbers, from Monday on."""
+    names = get_day_names(style, locale=get_locale())
+    return [(day, names[day]) for day in range(7)]
+
+
+def weeks_of_month() -> dict[int, str]:
+    return {1: pgettext("nth", "1st"), 2: pgettext("nth", "2nd"), 3: pgettext("nth", "3rd"), 4: pgettext("nth", "4th")}
+
+
+def _rhythm(schedule: Schedule) -> str:
+    every = schedule.every
+    match schedule.period:
+        case Period.DAILY:
+            rhythm = _("every day") if every == 1 else ngettext("every %(num)s day", "every %(num)s days", every)
+        case Period.WEEKLY:
+            rhythm = _("every week") if every == 1 else ngettext("every %(num)s week", "every %(num)s weeks", every)
+        case _:
+            rhythm = _("every month") if every == 1 else ngettext("every %(num)s month", "every %(num)s months", every)
+    if days := _days(schedule):
+        rhythm = _("%(rhythm)s on %(days)s", rhythm=rhythm, days=days)
+    if schedule.occurrences_max is None:
+        return rhythm
+    times = ngettext("%(num)s time in all", "%(num)s times in all", schedule.occurrences_max)
+    return f"{rhythm}, {times}"
+
+
+def _days(schedule: Schedule) -> str:
+    """The days on which it runs, where those are not simply the start's."""
+    if schedule.period is Period.WEEKLY and schedule.weekdays:
+        names = dict(weekday_names())
+        return str(format_list([names[day] for day in sorted(schedule.weekdays)], locale=get_locale()))
+    if schedule.period is not Period.MONTHLY:
+        return ""
+    if schedule.month_week is not None and schedule.month_weekday is not None:
+        return _weekday_of_month(schedule.month_week, schedule.month_weekday)
+    if schedule.month_day is None:
+        return ""
+    return day_of_month(schedule.month_day)
+
+
+def day_of_month(day: int) -> str:
+    return _("the last day") if day == LONGEST_MONTH else _("day %(number)s", number=day)
+
+
+def _weekday_of_month(week: int, weekday: int) -> str:
+    if week == LAST:
+        return (
+            _("the last Monday"),
+            _("the last Tuesday"),
+            _("the last Wednesday"),
+            _("the last Thursday"),
+            _("the last Friday"),
+            _("the last Saturday"),
+            _("the last Sunday"),
+        )[weekday]
+    nth = weeks_of_month()[week]
+    return (
+        _("the %(nth)s Monday", nth=nth),
+        _("the %(nth)s Tuesday", nth=nth),
+        _("the %(nth)s Wednesday", nth=nth),
+        _("the %(nth)s Thursday", nth=nth),
+        _("the %(nth)s Friday", nth=nth),
+        _("the %(nth)s Saturday", nth=nth),
+        _("the %(nth)s Sunday", nth=nth),
+    )[weekday]
+
+
+# ── Missed and late ──
+
+
+def lateness_allowed(seconds: int) -> str:
+    """How late it may be sent: "15 minutes"."""
+    return str(format_timedelta(timedelta(seconds=seconds), threshold=1))
+
+
+def why_missed(run: Run) -> str:
+    """Why this occurrence was not sent, in a sentence; nothing where it was."""
     return {
-        Period.DAILY: _("every day until %(end)s", end=end),
-        Period.WEEKLY: _("every week until %(end)s", end=end),
-        Period.MONTHLY: _("every month until %(end)s", end=end),
-    }[mailing.period]
+        Missed.ASKED: _("Its moment passed while Golub was not running, or while this mailing stood still."),
+        Missed.UNANSWERED: _("Not sent: nobody decided before the next one came."),
+        Missed.DECLINED: _("Not sent: you decided so."),
+        Missed.RULE: _("Not sent: its moment had passed, and this mailing is never sent late."),
+        Missed.TOO_LATE: _("Not sent: it would have been later than this mailing allows."),
+        Missed.NEXT_NEARER: _("Not sent: by then the next one was nearer."),
+        Missed.COLLAPSED: _("Not sent: a later one was missed, too, and stands for both."),
+        Missed.ENDED: _("Not sent: the end of the mailing came first."),
+    }.get(run.missed, "")  # type: ignore[arg-type]
+
+
+def misfire_in_words(mailing: Mailing) -> str:
+    """What becomes of a run that is missed: "Send it late, within 6 hours"."""
+    if mailing.misfire is not Misfire.LATE or mailing.late_seconds_max is None:
+        return word(mailing.misfire)
+    return _("Send it late, within %(time)s", time=lateness_allowed(mailing.late_seconds_max))
+
+
+def lateness_in_words(run: Run) -> str:
+    """How late the run began: "Began 3 hours late."; nothing where it was on time, or was not begun at all."""
+    if run.missed is not None or run.lateness <= ON_TIME:
+        return ""
+    return _("Began %(time)s late.", time=format_timedelta(run.lateness))
 
 
 def moment_in_words(moment: datetime, timezone: str) -> str:
@@ -172,6 +292,12 @@ def share(part: float) -> str:
 
 def state_of_run(run: Run) -> tuple[str, str]:
     """The tone and the word of a run's badge: one that is held is on hold, whatever it was doing."""
+    if run.missed is not None:
+        return (
+            ("paused", pgettext("run", "Waits for you"))
+            if run.missed is Missed.ASKED
+            else ("skipped", pgettext("run", "Not sent"))
+        )
     if run.held_at and not run.is_finished:
         return "paused", pgettext("run", "On hold")
     if waits(run, clock.now()):

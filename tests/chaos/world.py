@@ -26,7 +26,8 @@ from app.clients.models import Client
 from app.config import Settings
 from app.delivery.models import Attempt, Claim, Delivery, DeliveryStatus, Run, RunStatus
 from app.mailings import jobs
-from app.mailings.models import Audience, Mailing, MailingStatus, Period
+from app.mailings.models import Audience, Mailing, MailingStatus
+from app.mailings.schedule import Period
 from app.messages.models import Message
 from app.queue import QUEUE_NAME, JobFunction
 from dev import servers

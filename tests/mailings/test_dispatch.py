@@ -9,10 +9,11 @@ from sqlalchemy import func, select
 
 from app import clock
 from app.auth.models import User
-from app.delivery.models import Run, RunStatus
+from app.delivery.models import Missed, Run, RunStatus
 from app.extensions import db
 from app.mailings import dispatch
-from app.mailings.models import Mailing, MailingStatus, Period
+from app.mailings.models import Mailing, MailingStatus
+from app.mailings.schedule import Period
 from app.messages.models import Message
 from tests import make
 
@@ -91,15 +92,19 @@ def test_occurrences_missed_in_a_downtime_collapse_into_the_latest(user: User) -
     start = clock.now() - timedelta(days=10, minutes=5)
     mailing = due(user, start_at=start, period=Period.DAILY)
     assert len(dispatched()) == 1
-    [run] = runs_of(mailing)
+    [run] = [run for run in runs_of(mailing) if run.missed is None]
     assert run.scheduled_for == start + timedelta(days=10)
     assert mailing.next_run_at == start + timedelta(days=11)
+    missed = {run.scheduled_for: run.missed for run in runs_of(mailing) if run.missed}
+    assert missed == {start + timedelta(days=day): Missed.COLLAPSED for day in range(10)}
 
 
 def test_what_was_missed_beyond_its_end_is_not_sent_and_completed(user: User) -> None:
     mailing = due(user, start_at=clock.now() - 3 * HOUR, end_at=clock.now() - HOUR, period=Period.DAILY)
     assert dispatched() == []
-    assert (runs_of(mailing), mailing.status, mailing.next_run_at) == ([], MailingStatus.COMPLETED, None)
+    [run] = runs_of(mailing)
+    assert (run.missed, run.status, run.planned) == (Missed.ENDED, RunStatus.DONE, 0)
+    assert (mailing.status, mailing.next_run_at) == (MailingStatus.COMPLETED, None)
 
 
 def test_an_occurrence_never_runs_twice_whatever_next_run_at_says(user: User) -> None:

@@ -13,7 +13,8 @@ from app.clients.models import Client, Segment
 from app.extensions import db
 from app.mailings import forms
 from app.mailings.forms import MailingForm
-from app.mailings.models import Audience, Mailing, Period
+from app.mailings.models import Audience, Mailing
+from app.mailings.schedule import Period
 from app.messages.models import Message
 from tests import make
 from tests.mailings import ledger
@@ -65,12 +66,12 @@ def submit(app: Flask, person: User, message: Message):
 def test_an_empty_start_means_now(submit):
     form = submit()
     assert form.was_valid
-    assert form.draft().start_at == NOW
-    assert form.draft().end_at is None
+    assert form.draft().schedule.start_at == NOW
+    assert form.draft().schedule.end_at is None
 
 
 def test_times_are_on_the_clocks_of_the_chosen_zone(submit):
-    draft = submit(start_at="2026-12-03T09:00", end_at="2026-12-24T18:30:15", period="weekly").draft()
+    draft = submit(start_at="2026-12-03T09:00", end_at="2026-12-24T18:30:15", period="weekly").draft().schedule
     assert draft.start_at == datetime(2026, 12, 3, 8, 0, tzinfo=UTC)
     assert draft.end_at == datetime(2026, 12, 24, 17, 30, 15, tzinfo=UTC)
     assert draft.period is Period.WEEKLY
@@ -78,7 +79,7 @@ def test_times_are_on_the_clocks_of_the_chosen_zone(submit):
 
 
 def test_a_start_in_the_spring_gap_moves_to_its_end(submit):
-    draft = submit(start_at="2027-03-28T02:30").draft()
+    draft = submit(start_at="2027-03-28T02:30").draft().schedule
     assert draft.start_at == datetime(2027, 3, 28, 1, 0, tzinfo=UTC)
 
 
@@ -166,9 +167,9 @@ def test_rubbish_in_a_part_that_does_not_count_does_no_harm(submit):
 def test_a_time_that_was_not_touched_stays_exactly_as_it_was(submit, person):
     start = datetime(2026, 11, 1, 8, 0, 12, 345678, tzinfo=UTC)
     mailing = make.mailing(person, start_at=start, timezone="Europe/Berlin")
-    assert submit(mailing, start_at="2026-11-01T09:00:12").draft().start_at == start
-    assert submit(mailing, start_at="2026-11-01T09:00:13").draft().start_at != start
-    assert submit(mailing, start_at="2026-11-01T09:00:12", timezone="UTC").draft().start_at.hour == 9
+    assert submit(mailing, start_at="2026-11-01T09:00:12").draft().schedule.start_at == start
+    assert submit(mailing, start_at="2026-11-01T09:00:13").draft().schedule.start_at != start
+    assert submit(mailing, start_at="2026-11-01T09:00:12", timezone="UTC").draft().schedule.start_at.hour == 9
 
 
 def test_the_form_of_a_mailing_shows_what_it_has(app, person):
@@ -207,12 +208,12 @@ def test_clients_beyond_the_first_stay_when_they_are_chosen(submit, person, monk
 class TestUpcoming:
     def test_before_its_start_it_begins_there(self, submit):
         form = submit(start_at="2026-12-03T09:00", end_at="2026-12-06T09:00", period="daily")
-        days = [moment.day for moment in form.upcoming(5)]
+        days = [moment.day for moment in form.upcoming_runs(5)]
         assert days == [3, 4, 5]
 
     def test_inside_its_window_it_begins_at_once(self, submit):
         form = submit(start_at="2026-11-10T09:00", period="daily")
-        assert form.upcoming(3) == [
+        assert form.upcoming_runs(3) == [
             NOW,
             datetime(2026, 11, 21, 8, 0, tzinfo=UTC),
             datetime(2026, 11, 22, 8, 0, tzinfo=UTC),
@@ -220,16 +221,16 @@ class TestUpcoming:
 
     def test_nine_oclock_stays_nine_oclock_when_the_clocks_change(self, submit):
         form = submit(start_at="2027-03-27T09:00", period="daily")
-        assert [moment.hour for moment in form.upcoming(2)] == [8, 7]
+        assert [moment.hour for moment in form.upcoming_runs(2)] == [8, 7]
 
     def test_a_mailing_that_has_run_does_not_run_at_once_again(self, submit, person):
         mailing = make.mailing(person, start_at=NOW - timedelta(days=1), timezone="UTC")
         ledger.run(mailing, scheduled_for=mailing.start_at)
-        assert submit(mailing, start_at="2026-11-19T12:00", timezone="UTC").upcoming(5) == []
+        assert submit(mailing, start_at="2026-11-19T12:00", timezone="UTC").upcoming_runs(5) == []
 
     def test_a_schedule_with_errors_has_none(self, submit):
-        assert submit(timezone="Mars/Olympus").upcoming(5) == []
-        assert submit(start_at="9999-12-31T23:59").upcoming(5) == []
+        assert submit(timezone="Mars/Olympus").upcoming_runs(5) == []
+        assert submit(start_at="9999-12-31T23:59").upcoming_runs(5) == []
 
 
 class TestRecipients:

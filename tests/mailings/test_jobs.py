@@ -13,7 +13,8 @@ from app.delivery import service as delivery
 from app.delivery.models import Claim, Delivery, Run, RunStatus
 from app.extensions import db
 from app.mailings import jobs, service
-from app.mailings.models import Mailing, MailingStatus, Period
+from app.mailings.models import Mailing, MailingStatus
+from app.mailings.schedule import Period
 from tests import make
 from tests.smtp import RecordingSmtp
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import clock
-from app.mailings.models import Period
-from app.mailings.schedule import latest_occurrence, local_to_utc, occurrences
+from app.mailings.schedule import Period, Schedule, latest_occurrence, local_to_utc, occurrences
 
 
 def utc(text: str) -> datetime:
@@ -19,7 +18,7 @@ def utc(text: str) -> datetime:
 
 def first(count: int, start: datetime, period: Period, zone: str, end: datetime | None = None) -> list[datetime]:
     before = start - timedelta(seconds=1)
-    return list(islice(occurrences(start, end, period, zone, after=before), count))
+    return list(islice(occurrences(Schedule(start, end, period, zone), after=before), count))
 
 
 @pytest.mark.parametrize(
@@ -74,10 +73,10 @@ def test_the_end_itself_is_outside() -> None:
 
 def test_the_latest_occurrence_stands_for_all_that_were_missed() -> None:
     start = utc("2026-01-01 09:00")
-    late = latest_occurrence(start, None, Period.DAILY, "UTC", until=utc("2026-06-01 12:00"))
+    late = latest_occurrence(Schedule(start, None, Period.DAILY, "UTC"), until=utc("2026-06-01 12:00"))
     assert late == utc("2026-06-01 09:00")
-    assert latest_occurrence(start, None, Period.ONCE, "UTC", until=utc("2026-06-01 12:00")) == start
-    assert latest_occurrence(start, None, Period.DAILY, "UTC", until=utc("2025-12-31 12:00")) is None
+    assert latest_occurrence(Schedule(start, None, Period.ONCE, "UTC"), until=utc("2026-06-01 12:00")) == start
+    assert latest_occurrence(Schedule(start, None, Period.DAILY, "UTC"), until=utc("2025-12-31 12:00")) is None
 
 
 @given(
@@ -91,12 +90,12 @@ def test_occurrences_increase_begin_after_the_moment_asked_for_and_skip_none(
 ) -> None:
     start = start.replace(microsecond=0)
     after = start + skip
-    found = list(islice(occurrences(start, None, period, zone, after=after), 4))
+    found = list(islice(occurrences(Schedule(start, None, period, zone), after=after), 4))
     assert len(found) == 4
     assert found[0] > after
     assert all(earlier < later for earlier, later in pairwise(found))
     # The one before the first found is not after the moment asked for: nothing was left out.
-    latest = latest_occurrence(start, None, period, zone, until=after)
+    latest = latest_occurrence(Schedule(start, None, period, zone), until=after)
     assert latest is not None
     assert latest <= after
-    assert next(iter(occurrences(start, None, period, zone, after=latest))) == found[0]
+    assert next(iter(occurrences(Schedule(start, None, period, zone), after=latest))) == found[0]

@@ -10,13 +10,14 @@ from app import clock
 from app.auth.models import User
 from app.clients.models import Client, ClientStatus, Segment
 from app.delivery import service as delivery
-from app.delivery.models import Delivery, Run, RunStatus, SkipReason
+from app.delivery.models import Delivery, Missed, Run, RunStatus, SkipReason
 from app.errors import NotFound, RuleBroken
 from app.extensions import db
 from app.mailings import dispatch, service
-from app.mailings.models import Audience, Mailing, MailingStatus, Period
+from app.mailings.models import Audience, Mailing, MailingStatus
+from app.mailings.schedule import Period, Schedule
 from app.mailings.service import Draft
-from app.mailings.status import status_of
+from app.mailings.status import settle
 from tests import make
 
 HOUR = timedelta(hours=1)
@@ -39,11 +40,9 @@ def draft(user: User, **fields: Any) -> Draft:
         "audience": Audience.ALL,
         "segment_id": None,
         "client_ids": (),
-        "start_at": clock.now() + HOUR,
-        "end_at": None,
-        "period": Period.ONCE,
-        "timezone": "Europe/Moscow",
     } | fields
+    plan = {"start_at": clock.now() + HOUR, "end_at": None, "period": Period.ONCE, "timezone": "Europe/Moscow"}
+    values["schedule"] = Schedule(**{name: values.pop(name, default) for name, default in plan.items()})
     if "message_id" not in values:
         values["message_id"] = make.message(user).id
     return Draft(**values)
@@ -64,7 +63,7 @@ def prepared(mailing: Mailing) -> Run:
 def test_a_mailing_before_its_window_waits_for_its_start(user: User) -> None:
     wanted = draft(user)
     mailing = service.create(user, wanted)
-    assert (mailing.next_run_at, mailing.status) == (wanted.start_at, MailingStatus.CREATED)
+    assert (mailing.next_run_at, mailing.status) == (wanted.schedule.start_at, MailingStatus.CREATED)
 
 
 def test_a_mailing_inside_its_window_is_due_at_once(user: User) -> None:
@@ -173,11 +172,26 @@ def test_a_resumed_run_stays_held_while_another_hand_holds_it(user: User) -> Non
     assert run.held_at is not None
 
 
-def test_editing_while_it_is_sent_is_refused(user: User) -> None:
+def test_editing_while_its_audience_is_being_frozen_is_refused(user: User) -> None:
     mailing = service.create(user, draft(user))
     service.start_now(mailing)
-    with pytest.raises(RuleBroken, match="not finished"):
+    with pytest.raises(RuleBroken, match="being prepared"):
         service.edit(mailing, draft(user))
+
+
+def test_editing_while_it_is_sent_holds_from_the_next_run_on(user: User) -> None:
+    make.client(user)
+    mailing = service.create(user, draft(user, period=Period.DAILY))
+    run = prepared(mailing)
+    other_message = make.message(user, subject="Other news")
+    start = clock.now() + 3 * HOUR
+    service.edit(mailing, draft(user, period=Period.WEEKLY, start_at=start, message_id=other_message.id))
+    db.session.refresh(run)
+    assert (run.subject, run.planned, run.status, run.last_moment) == ("News", 1, RunStatus.SENDING, None)
+    assert (mailing.next_run_at, mailing.status) == (start, MailingStatus.RUNNING)
+    delivery.cancel(run)
+    again = prepared(mailing)
+    assert again.subject == "Other news"
 
 
 def test_editing_the_name_does_not_move_the_next_run(user: User) -> None:
@@ -213,20 +227,25 @@ def test_deleting_skips_what_waits_and_keeps_the_ledger(user: User) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "runs", "unfinished", "status"),
+    ("fields", "runs", "status"),
     [
-        ({}, 0, 0, MailingStatus.CREATED),
-        ({}, 1, 1, MailingStatus.RUNNING),
-        ({}, 1, 0, MailingStatus.SENT),
-        ({"next_run_at": None}, 1, 0, MailingStatus.COMPLETED),
-        ({"next_run_at": None}, 0, 0, MailingStatus.COMPLETED),
-        ({"paused_at": clock.now()}, 1, 1, MailingStatus.PAUSED),
+        ({}, [], MailingStatus.CREATED),
+        ({}, [{"status": RunStatus.SENDING}], MailingStatus.RUNNING),
+        ({}, [{}], MailingStatus.SENT),
+        ({}, [{"missed": Missed.RULE}], MailingStatus.CREATED),
+        ({"next_run_at": None}, [{}], MailingStatus.COMPLETED),
+        ({"next_run_at": None}, [], MailingStatus.COMPLETED),
+        ({"paused_at": clock.now()}, [{"status": RunStatus.SENDING}], MailingStatus.PAUSED),
     ],
 )
 def test_the_status_follows(
-    user: User, fields: dict[str, Any], runs: int, unfinished: int, status: MailingStatus
+    user: User, fields: dict[str, Any], runs: list[dict[str, Any]], status: MailingStatus
 ) -> None:
-    assert status_of(make.mailing(user, **fields), runs, unfinished) is status
+    mailing = make.mailing(user, **fields)
+    for run in runs:
+        make.run(mailing, **run)
+    settle([mailing.id])
+    assert mailing.status is status
 
 
 def test_clients_of_others_never_get_into_a_run(user: User, other: User) -> None:

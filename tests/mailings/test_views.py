@@ -19,7 +19,8 @@ from app.delivery import pace
 from app.delivery.models import Delivery, DeliveryStatus, Run, RunStatus
 from app.extensions import db
 from app.mailings import views
-from app.mailings.models import Audience, Mailing, MailingStatus, Period
+from app.mailings.models import Audience, Mailing, MailingStatus
+from app.mailings.schedule import Period
 from tests import make
 from tests.mailings import ledger
 
@@ -272,15 +273,19 @@ class TestEdit:
         assert owner_client.post(f"/mailings/{mailing_id}/edit", data=values).status_code == 303
         assert look(mailing_id, lambda mailing: (mailing.name, mailing.start_at)) == ("New name", start)
 
-    def test_it_refuses_while_a_run_is_being_sent(self, owner_client, mailing_id, run_of, look):
+    def test_it_says_what_holds_from_the_next_run_on(self, owner_client, mailing_id, run_of):
         run_of(mailing_id, PENDING, status=RunStatus.SENDING)
+        assert "from the next run on" in owner_client.get(f"/mailings/{mailing_id}/edit").text
+
+    def test_it_refuses_while_an_audience_is_being_frozen(self, owner_client, mailing_id, run_of, look):
+        run_of(mailing_id, status=RunStatus.PREPARING)
         values = look(mailing_id, self.values)
         page = owner_client.post(f"/mailings/{mailing_id}/edit", data=values)
         fragment = owner_client.post(f"/mailings/{mailing_id}/edit", data=values, headers=HTMX)
         assert page.status_code == fragment.status_code == 409
         assert fragment.headers["HX-Reswap"] == "none"
         for answer in (page, fragment):
-            assert "is not finished yet" in answer.text
+            assert "just being prepared" in answer.text
         assert look(mailing_id, lambda mailing: mailing.name) == "A mailing"
 
     def test_its_preview_knows_the_mailing(self, owner_client, mailing_id, look):
