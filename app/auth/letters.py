@@ -28,6 +28,7 @@ SUBJECTS: dict[LetterKind, Callable[[], str]] = {
     LetterKind.UNBLOCKED: lambda: _("Your account is open again"),
     LetterKind.MAILING_DISABLED: lambda: _("A manager has disabled your mailing"),
     LetterKind.MAILING_ENABLED: lambda: _("Your mailing may be sent again"),
+    LetterKind.RUNS_MISSED: lambda: _("Your decision: send it now?"),
     LetterKind.ACCOUNT_CLOSED: lambda: _("Your account is closed"),
 }
 # Where the button of a letter leads: to an endpoint, and what its token is good for.
@@ -44,6 +45,7 @@ PLAIN_LINKS = {
     LetterKind.CODES_RENEWED: "auth.forgot_password",
     LetterKind.MAILING_DISABLED: "mailings.list_mailings",
     LetterKind.MAILING_ENABLED: "mailings.list_mailings",
+    LetterKind.RUNS_MISSED: "mailings.overview",
 }
 
 

@@ -142,6 +142,7 @@ class LetterKind(StrEnum):
     UNBLOCKED = "unblocked"
     MAILING_DISABLED = "mailing_disabled"
     MAILING_ENABLED = "mailing_enabled"
+    RUNS_MISSED = "runs_missed"
     ACCOUNT_CLOSED = "account_closed"
 
 

@@ -80,6 +80,7 @@ def _run_as_json(run: Run) -> dict[str, Any]:
         "finished_at": iso_text(run.finished_at),
         "status": run.status.value,
         "held": run.held_at is not None,
+        "missed": run.missed,
         "fault": run.fault or None,
     } | dict(zip(FIGURES, figures_of(run), strict=True))
 
@@ -94,6 +95,8 @@ def _state_of(mailing: Mailing) -> str:
 
 
 def _state_of_run(run: Run) -> str:
+    if run.missed is not None:
+        return f"missed, {run.missed.value}"
     return f"{run.status.value}, held" if run.held_at and not run.is_finished else run.status.value
 
 

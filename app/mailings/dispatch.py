@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
+from flask_babel import force_locale
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -21,7 +23,8 @@ from sqlalchemy import (
 )
 
 from app import clock
-from app.auth.models import User
+from app.auth import outbox
+from app.auth.models import LetterKind, User
 from app.database import given_rows, insert_or_ignore, rows_parameter
 from app.delivery.models import Missed, Run, RunStatus
 from app.extensions import db
@@ -29,9 +32,11 @@ from app.mailings.misfires import Rule, Verdict, judge
 from app.mailings.models import Mailing
 from app.mailings.schedule import Schedule
 from app.mailings.status import settle
+from app.mailings.words import clock_time
 from app.messages.models import Message
 
 BATCH = 1000
+NAMED_IN_LETTER = 20
 PLAN = [getattr(Mailing, field.name) for field in fields(Schedule)]
 
 
@@ -110,6 +115,18 @@ def _write_missed(verdicts: Mapping[int, Verdict]) -> None:
     }
     found = select(*values.values()).join(Mailing, Mailing.id == given.c.id)
     db.session.connection().execute(insert_or_ignore(Run, db.session).from_select(list(values), found), parameter)
+    asked = ((key, *verdict.missed[-1]) for key, verdict in verdicts.items() if verdict.missed)
+    _ask_owners({key: moment for key, moment, why in asked if why is Missed.ASKED})
+
+
+def _ask_owners(asked: Mapping[int, datetime]) -> None:
+    """One letter to each owner, however many of their mailings were missed."""
+    mailings = db.session.scalars(select(Mailing).where(Mailing.id.in_(asked)).order_by(Mailing.owner_id, Mailing.id))
+    for owner, theirs in groupby(mailings.all(), key=lambda mailing: mailing.owner):
+        with force_locale(owner.locale or "en"):
+            lines = [f"{mailing.name}: {clock_time(asked[mailing.id], mailing.timezone)}" for mailing in theirs]
+        more = max(0, len(lines) - NAMED_IN_LETTER)
+        outbox.write(LetterKind.RUNS_MISSED, owner, mailings=lines[:NAMED_IN_LETTER], more=more)
 
 
 def _set_next_run(verdicts: Mapping[int, Verdict]) -> None:

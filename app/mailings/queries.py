@@ -12,7 +12,7 @@ from app.clients import segments
 from app.clients.models import Client, Segment
 from app.clients.queries import active_clients
 from app.clients.queries import owned_by as clients_of
-from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
+from app.delivery.models import Attempt, Delivery, DeliveryStatus, Missed, Run, RunStatus
 from app.mailings.models import Audience, Mailing, MailingStatus
 from app.messages.models import Message
 from app.search import containing
@@ -143,6 +143,11 @@ def planned_next(user: User) -> Select[Mailing]:
 def unfinished(user: User) -> Select[Run, Mailing]:
     """The user's runs that are not done, the newest first, each with its mailing."""
     return _runs_with_mailings(user).where(Run.status != RunStatus.DONE)
+
+
+def questions(user: User) -> Select[Run, Mailing]:
+    """The user's missed runs that wait for a decision, the newest first."""
+    return _runs_with_mailings(user).where(Run.missed == Missed.ASKED)
 
 
 def troubled(user: User, since: datetime) -> Select[Run, Mailing]:

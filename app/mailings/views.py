@@ -30,6 +30,7 @@ from app.queue import connection, enqueue
 blueprint = Blueprint("mailings", __name__)
 blueprint.add_app_template_filter(words.word, "word")
 blueprint.add_app_template_filter(words.clock_time, "clock_time")
+blueprint.add_app_template_filter(words.your_time, "your_time")
 blueprint.add_app_template_filter(words.share, "percent")
 blueprint.add_app_template_filter(words.meaning, "meaning")
 blueprint.add_app_template_filter(words.repeats, "repeats")
@@ -60,6 +61,7 @@ LOGGED = [DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.PENDING, De
 OCCURRENCES_PREVIEWED = 5
 PLANNED_SHOWN = 5
 RUNS_SHOWN = 5
+QUESTIONS_SHOWN = 20
 ATTENTION = timedelta(days=7)
 FIGURES = timedelta(days=30)
 SENDING_POLL_SECONDS = 1
@@ -84,6 +86,7 @@ def overview() -> Response:
         block="live",
         planned=planned,
         running=running,
+        questions=db.session.execute(queries.questions(user).limit(QUESTIONS_SHOWN)).all(),
         troubled=db.session.execute(queries.troubled(user, now - ATTENTION).limit(RUNS_SHOWN)).all(),
         clients=db.session.scalar(queries.number_of_clients(user)),
         messages=db.session.scalar(queries.number_of_messages(user)),

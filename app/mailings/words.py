@@ -285,6 +285,13 @@ def clock_time(moment: datetime, timezone: str | None = None) -> str:
     return local_time(moment, timezone, "EEE d MMM y, HH:mm:ss" if moment.second else "EEE d MMM y, HH:mm")
 
 
+def your_time(moment: datetime, timezone: str) -> str:
+    """The moment on the reader's own clocks, beside that of `timezone`: with its day only where that is another one."""
+    hour = "HH:mm:ss" if moment.second else "HH:mm"
+    is_same_day = local_time(moment, None, "yMMdd") == local_time(moment, timezone, "yMMdd")
+    return local_time(moment, None, hour if is_same_day else f"EEE d MMM, {hour}")
+
+
 def share(part: float) -> str:
     """A part of one in per cent: "62.3%"."""
     return format_percent(part, "#,##0.#%")

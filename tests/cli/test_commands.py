@@ -478,7 +478,7 @@ def test_a_report_for_programs_is_a_list(runner: FlaskCliRunner, mailing: Mailin
     run_jobs()
     (run,) = json.loads(prints(runner.invoke(args=args)))
     assert list(run) == [
-        *("run", "mailing", "scheduled_for", "started_at", "finished_at", "status", "held", "fault"),
+        *("run", "mailing", "scheduled_for", "started_at", "finished_at", "status", "held", "missed", "fault"),
         *("planned", "pending", "sending", "sent", "failed", "unknown", "skipped"),
     ]
     assert (run["mailing"], run["status"], run["planned"], run["sent"]) == (mailing.id, "done", 3, 3)
