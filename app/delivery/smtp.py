@@ -29,6 +29,7 @@ WHOLE_REPLY = re.compile(rb"((?:[2-5]\d\d-[^\n]*\n)*)([2-5]\d\d)(?: ([^\r\n]*)|)
 ALL_IS_WELL = re.compile(rb"(?:25\d [^\r\n]*\r\n){2}354 [^\r\n]*\r\n")  # to MAIL, RCPT and DATA
 PART_OF_REPLY = re.compile(rb"(?:[2-5]\d\d-[^\n]*\n)*(?:[2-5](?:\d(?:\d(?:[ -][^\n]*|\r)?)?)?)?")
 UNSAFE = re.compile(r"[\x00-\x20\x7f<>]")  # would end the address, or the command
+ENVELOPE_STAGES = (Stage.MAIL, Stage.RCPT, Stage.DATA)
 SERVICE_CLOSES = 421
 GO_AHEAD = 354
 # Who asks for a log-in or refuses ours (RFC 4954, 6), and what our sender's address is refused with (RFC 3463, 3.2).
@@ -40,6 +41,10 @@ BAD_MESSAGE = ("5.3.4", "5.6.7")
 
 class _Broken(Exception):
     """The connection is of no more use; the text says why."""
+
+
+class _Closed(_Broken):
+    """The server has ended it."""
 
 
 class SmtpTransport:
@@ -87,11 +92,16 @@ class SmtpTransport:
                 answer = connection.last_words(envelope, stage) or Answer(
                     envelope.delivery_id, stage, Reply.NONE, None, _words(error)
                 )
-            if answer.kind is Reply.LATER and answer.stage is Stage.MAIL and connection.sent:
-                # Some servers say so to all that comes after the last message which they take of one connection.
+                if answer.kind is Reply.NONE and stage is Stage.MAIL and connection.has_run_out(error):
+                    # It ended with the message before: nobody has said anything about this one.
+                    self._drop()
+                    asked = False
+                    continue
+            if connection.is_meant_by(answer):
                 self.close()
                 continue
-            if answer.kind in (Reply.CLOSING, Reply.NONE):
+            connection.has_served = True
+            if answer.kind in (Reply.CLOSING, Reply.NONE) or connection.is_closing:
                 self._drop()
                 asked = False
             elif connection.sent >= self._settings.mail_per_connection:
@@ -150,15 +160,29 @@ class _Connection:
         self._at = 0
         self._used_at = time.monotonic()
         self._needs_reset = False
+        self._is_interrupted = False
+        self.has_served = False  # it has brought an answer to some envelope
+        self.is_closing = False  # the server has said 421, or says nothing any more
         self.sent = 0
         self.stage = Stage.MAIL
 
     def is_stale(self, idle_seconds: float) -> bool:
         """Whether it has idled too long, or the server has closed it meanwhile: nobody is to be blamed for that."""
-        idle = time.monotonic() - self._used_at
-        if idle < 1:
+        if time.monotonic() - self._used_at > max(idle_seconds, 1):
+            return True
+        # Nobody has asked: what has come is its end, or the 421 before it.
+        return self._at < len(self._unread) or bool(select.select([self._socket], [], [], 0)[0])
+
+    def has_run_out(self, error: Exception) -> bool:
+        """Whether this error is the mere end of a connection that has served before, as a server may end any."""
+        is_end = isinstance(error, _Closed | OSError) and not isinstance(error, TimeoutError)
+        return is_end and self.has_served and not self._is_interrupted
+
+    def is_meant_by(self, answer: Answer) -> bool:
+        """Some servers say so to all that comes after the last message which they take of one connection."""
+        if answer.stage is not Stage.MAIL:
             return False
-        return idle > idle_seconds or bool(select.select([self._socket], [], [], 0)[0])
+        return self.sent > 0 if answer.kind is Reply.LATER else answer.kind is Reply.CLOSING and self.has_served
 
     def refuses(self, envelope: Envelope) -> Answer | None:
         """What we say ourselves, without asking the server about what it can't take."""
@@ -199,15 +223,17 @@ class _Connection:
         return None
 
     def interrupt(self) -> None:
+        self._is_interrupted = True
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            # Not SSLSocket.shutdown, which forgets the encryption under the hands of whoever writes.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def quit(self) -> None:
         with contextlib.suppress(OSError, _Broken):
-            self._timeout = QUIT_SECONDS
-            self._socket.settimeout(QUIT_SECONDS)
-            self._write(b"QUIT\r\n")
-            self._read()
+            if not self.is_closing:
+                self._timeout = QUIT_SECONDS
+                self._write(b"QUIT\r\n")
+                self._read()
         self.close()
 
     def close(self) -> None:
@@ -233,32 +259,35 @@ class _Connection:
         if found := ALL_IS_WELL.match(self._unread, self._at):
             self._at = found.end()
             return None
-        refusal: Answer | None = None
-        for stage in (Stage.MAIL, Stage.RCPT, Stage.DATA):
-            if refusal is None:
-                self.stage = stage
+        for left, stage in zip((2, 1, 0), ENVELOPE_STAGES, strict=True):
+            self.stage = stage
             code, text = self._read()
-            if refusal is None and not _goes_on(stage, code):
-                refusal = _answer(envelope, stage, code, text)
-            if code == SERVICE_CLOSES:
-                return refusal
-            if refusal is not None and stage is Stage.DATA:
-                self._end_refused(code)
-        return refusal
+            if not _goes_on(stage, code):
+                self._read_behind_refusal(code, left)
+                return _answer(envelope, stage, code, text)
+        return None
 
-    def _end_refused(self, code: int) -> None:
-        if code == GO_AHEAD:
-            # It wants a body although it has refused to take one for anybody (RFC 2920, 3.1): an empty one.
-            self._write(b".\r\n")
-            self._read()
+    def _read_behind_refusal(self, code: int, left: int) -> None:
+        """Read so many answers more. The refusal stands, whether they come or not."""
         self._needs_reset = True
+        try:
+            for _ in range(left):
+                if code == SERVICE_CLOSES:
+                    break
+                code, _text = self._read()
+            if code == GO_AHEAD:
+                # It wants a body although it has refused to take one for anybody (RFC 2920, 3.1): an empty one.
+                self._write(b".\r\n")
+                self._read()
+        except (_Broken, OSError):
+            self.is_closing = True
+        self.is_closing |= code == SERVICE_CLOSES
 
     def _ask_singly(self, envelope: Envelope) -> Answer | None:
         if self._needs_reset:
             self._write(b"RSET\r\n")
             self._read_reset()
-        stages = (Stage.MAIL, Stage.RCPT, Stage.DATA)
-        for stage, line in zip(stages, self._command_lines(envelope), strict=True):
+        for stage, line in zip(ENVELOPE_STAGES, self._command_lines(envelope), strict=True):
             self.stage = stage
             self._write(f"{line}\r\n".encode())
             code, text = self._read()
@@ -277,6 +306,8 @@ class _Connection:
                 raise _Broken(f"The server would not begin anew: {code} {text}")
 
     def _write(self, data: bytes) -> None:
+        # The answer before has left the socket with what it did not need. It holds for the write as a whole.
+        self._socket.settimeout(self._timeout)
         self._socket.sendall(data)
         self._used_at = time.monotonic()
 
@@ -312,7 +343,7 @@ class _Connection:
             self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
             data = self._socket.recv(65536)
             if not data:
-                raise _Broken("The server closed the connection.")
+                raise _Closed("The server closed the connection.")
             self._unread += data
         if found.end() > LONGEST_REPLY_BYTES:
             raise _Broken("The server's answer has no end.")

@@ -3,10 +3,8 @@
 import gzip
 import json
 import logging
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -732,20 +730,6 @@ def test_what_is_interrupted_while_it_connects_does_not_leave(
 
 
 # TLS
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with self-signed certificates: right.pem for 127.0.0.1, and other.pem for another host."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("the program openssl is not on this machine, and makes the certificates")
-    folder = tmp_path_factory.mktemp("certificates")
-    for name, host in (("right", "IP:127.0.0.1"), ("other", "DNS:other.test")):
-        command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=golub.test"]
-        command += ["-addext", f"subjectAltName={host}", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
-    return folder
 
 
 def encrypted(certificates: Path, name: str) -> RecordingHttpApi:

@@ -165,12 +165,12 @@ PIPELINING = b"250-test\r\n250-PIPELINING\r\n250-SIZE 2000\r\n250 8BITMIME\r\n"
 ENVELOPE_OK = OK + OK + GO
 
 
-def in_turns(*turns: tuple[bytes, bytes], seen: list[bytes] | None = None) -> Script:
+def in_turns(*turns: tuple[bytes, bytes], seen: list[bytes] | None = None, offers: bytes = PIPELINING) -> Script:
     """Greet; then wait for what ends so, as one write of the client, and say that."""
 
     def script(connection: socket.socket) -> None:
         connection.sendall(b"220 test ESMTP\r\n")
-        for end, reply in ((b"\r\n", PIPELINING), *turns):
+        for end, reply in ((b"\r\n", offers), *turns):
             got = b""
             while not got.endswith(end):
                 data = connection.recv(65536)
@@ -263,8 +263,8 @@ def test_replies_may_come_byte_by_byte(settings: Settings) -> None:
     assert (answer.kind, answer.reply) == (Reply.ACCEPTED, "2.0.0 taken\n2.0.0 as 42")
 
 
-def test_421_in_mid_session_ends_it_and_the_next_message_gets_a_new_connection(settings: Settings) -> None:
-    closing = in_turns((b"DATA\r\n", ENVELOPE_OK), (b"DATA\r\n", TAKEN + b"421 4.7.0 enough\r\n"))
+def test_421_in_mid_session_ends_it_and_the_next_messages_get_a_new_connection(settings: Settings) -> None:
+    closing = in_turns((b"DATA\r\n", ENVELOPE_OK), (b"DATA\r\n", TAKEN + OK + b"421 4.7.0 enough\r\n"))
     fresh = in_turns((b"DATA\r\n", ENVELOPE_OK), (b"\r\n.\r\n", TAKEN))
     scripts = iter((closing, fresh))
 
@@ -276,7 +276,7 @@ def test_421_in_mid_session_ends_it_and_the_next_message_gets_a_new_connection(s
         assert server.connections == 2
     assert [(a.stage, a.kind) for a in answers] == [
         (Stage.BODY, Reply.ACCEPTED),
-        (Stage.MAIL, Reply.CLOSING),
+        (Stage.RCPT, Reply.CLOSING),
         (Stage.BODY, Reply.ACCEPTED),
     ]
 
