@@ -148,7 +148,10 @@ def recover_claims() -> int:
             ended = delivery.recover(claim_id, settings, redis)
             db.session.commit()
             _settle(ended)
-        journal.forget(names, redis)
+        # Another sweep may hold some of them at this moment, and has yet to read their journals.
+        unsettled = db.session.scalars(select(Claim.journal).where(Claim.journal.in_(names))).all()
+        db.session.commit()
+        journal.forget(set(names).difference(unsettled), redis)
     except RedisError as error:
         db.session.rollback()
         log.warning("journal.away", error=str(error), help="the next sweep tries again")
