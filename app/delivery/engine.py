@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from redis import Redis
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app import clock
 from app.config import Settings
@@ -138,8 +138,8 @@ class _Crew:
                 # A daemon: a process that has to end does not wait for a server that does not answer.
                 thread = threading.Thread(target=self._run, args=(courier,), daemon=True)
                 self._busy.append(courier)
-                self._threads.append(thread)
                 thread.start()
+                self._threads.append(thread)  # it can be joined now
         if courier is None:
             self._work.call_for_help()
 
@@ -156,12 +156,22 @@ class _Crew:
         for thread in self._threads:  # grows while it is walked
             while thread.is_alive():
                 thread.join(WATCH_SECONDS)
-                self._work.settle_ended()
+                self._settle()
                 if stopping.is_set():
                     asked_to_stop = asked_to_stop or time.monotonic()
                     if time.monotonic() - asked_to_stop > STOP_SECONDS:
                         self.interrupt()
                         return
+
+    def _settle(self) -> None:
+        try:
+            self._work.settle_ended()
+        except SQLAlchemyError as error:
+            # The sweep will do it. To break the couriers off would leave what is in flight unknown.
+            self._work.errors.append(error)
+            self._work.has_ended = True
+            db.session.rollback()
+            log.exception("settling.failed")
 
     def interrupt(self) -> None:
         """Let nobody wait for an answer any longer, and give them the time to write down what they know."""
@@ -313,24 +323,27 @@ class Courier:
         log.error("record.failed", claim=done.batch.claim_id, help="the sweep will read its journal")
 
     def _claim(self, empty: list[int]) -> tuple[Batch, list[Move]] | None:
-        work = self._work
-        if not self._breaker_lets_through() or not work.goes_on():
+        if not self._breaker_lets_through():
             return None
+        taken = self._take(empty) if self._work.goes_on() else None
+        if self._may_probe and not (taken and taken[0].deliveries):
+            self._work.breaker.leave_probe()
+        return taken
+
+    def _take(self, empty: list[int]) -> tuple[Batch, list[Move]] | None:
         try:
-            taken = service.claim(
+            return service.claim(
                 size=self._most(),
                 grant=self._grant,
                 worker=worker_name(),
-                lease=timedelta(seconds=work.settings.claim_lease_seconds),
+                lease=timedelta(seconds=self._work.settings.claim_lease_seconds),
                 open_journal=self._open_journal,
                 but=empty,
+                counts_due=rates.are_set(self._work.settings),
             )
         except JournalAway as error:
             log.warning("journal.away", error=str(error), help="nothing is sent without a journal")
-            taken = None
-        if self._may_probe and not (taken and taken[0].deliveries):
-            work.breaker.leave_probe()
-        return taken
+            return None
 
     def _open_journal(self) -> str:
         self._journal_name = self._journal.open()
@@ -369,10 +382,12 @@ class Courier:
         is_well = False
         try:
             for answer in self._transport.send(self._envelopes(batch, outcomes), self._begin):
-                claimed = self._in_flight.pop(answer.delivery_id)
-                outcomes[answer.delivery_id] = self._judge(claimed, answer)
+                outcome = self._outcome_of(self._in_flight.pop(answer.delivery_id), answer)
+                # Kept before anything else can go wrong: without it the message would be sent again.
+                outcomes[answer.delivery_id] = outcome
                 self._journal.note(answer)
-                is_well = self._strain == 0
+                self._heed(outcome, answer)
+                is_well = self._strain == 0 and not self._halted
         except TransportAway as error:
             self._open_breaker(str(error))
         except JournalAway as error:
@@ -381,21 +396,29 @@ class Courier:
         except NotAnyMore:
             log.warning("claim.ended", claim=batch.claim_id)
         except Exception as error:
-            # A fault of our own. What had begun to leave may have arrived: nobody must send it again.
-            log.exception("sending.failed", claim=batch.claim_id)
+            # A fault of our own, or the database is away. What had begun to leave may have arrived: nobody must send
+            # it again.
             self._work.errors.append(error)
             self._work.has_ended = True
+            db.session.rollback()
+            log.exception("sending.failed", claim=batch.claim_id)
             self._transport.close()
         for delivery_id in self._begun & self._in_flight.keys():
             lost = Answer(delivery_id, Stage.BODY, Reply.NONE, None, "Golub failed while it sent this message.")
-            outcomes[delivery_id] = self._judge(self._in_flight[delivery_id], lost)
+            outcomes[delivery_id] = self._outcome_of(self._in_flight[delivery_id], lost)
         for claimed in batch.deliveries:
             if claimed.delivery_id not in outcomes:
                 outcomes[claimed.delivery_id] = service.untried(claimed)
         self._journal.flush()
-        if is_well and self._may_probe:
-            self._work.breaker.close()
+        if self._may_probe:
+            self._end_probe(is_well=is_well)
         return _Done(batch, self._journal_name, outcomes, time.monotonic() - began, is_well)
+
+    def _end_probe(self, *, is_well: bool) -> None:
+        if is_well:
+            self._work.breaker.close()
+        elif not self._halted:  # nobody was asked: all of the claim was to be skipped, or it was broken off
+            self._work.breaker.leave_probe()
 
     def _begin(self, delivery_id: int) -> None:
         if self._halted:
@@ -412,25 +435,35 @@ class Courier:
                 return
             try:
                 envelope = self._work.envelope_for(claimed.run_id)(claimed.recipient)
+            except SQLAlchemyError:
+                raise  # that is no fault of the letter's
             except Exception as error:
                 # One letter that can't be written must not stop the others for ever.
                 log.exception("render.failed", delivery=claimed.delivery_id)
                 refusal = Answer(
                     claimed.delivery_id, Stage.CONNECT, Reply.REFUSED, None, f"The letter could not be written: {error}"
                 )
-                outcomes[claimed.delivery_id] = self._judge(claimed, refusal)
+                outcomes[claimed.delivery_id] = outcome = self._outcome_of(claimed, refusal)
+                self._warn(outcome, refusal)
                 continue
             self._in_flight[claimed.delivery_id] = claimed
             yield envelope
 
-    def _judge(self, claimed: Claimed, answer: Answer) -> Outcome:
+    def _outcome_of(self, claimed: Claimed, answer: Answer) -> Outcome:
         outcome = service.outcome_of(claimed, answer, self._work.settings)
         if answer.kind is Reply.OUR_FAULT:
             db.session.commit()  # it has looked into the ledger
+        return outcome
+
+    def _heed(self, outcome: Outcome, answer: Answer) -> None:
+        """What an answer says of the mail server."""
         strain = policy.verdict_on(answer).strain
         self._strain = self._strain + strain if strain else 0
         if self._strain >= policy.OPENS_THE_BREAKER or (strain and self._may_probe):
             self._open_breaker(f"{answer.code or ''} {answer.reply}".strip())
+        self._warn(outcome, answer)
+
+    def _warn(self, outcome: Outcome, answer: Answer) -> None:
         if outcome.status is not DeliveryStatus.SENT:
             log.warning(
                 "attempt.failed",
@@ -440,7 +473,6 @@ class Courier:
                 code=answer.code,
                 reply=answer.reply,
             )
-        return outcome
 
     def _open_breaker(self, fault: str) -> None:
         opened = self._work.breaker.open(fault)

@@ -57,6 +57,7 @@ class Journal:
         self._name = ""
         self._recorded: list[str] = []
         self._answers: list[Answer] = []
+        self._records = 0  # that this journal has to have by now
         self._proved_at = 0.0
 
     def open(self) -> str:
@@ -76,7 +77,7 @@ class Journal:
         except (RedisError, OSError) as error:
             self._drop()
             raise JournalAway(str(error)) from error
-        self._name, self._recorded = name, []
+        self._name, self._recorded, self._records = name, [], 1
         self._proved_at = time.monotonic()
         return name
 
@@ -131,13 +132,17 @@ class Journal:
             [b"*3\r\n$6\r\nRPUSHX\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(data), data)]
         )
         self._answers = []
+        self._records += 1
 
     def _prove(self) -> None:
         """Have Redis say that everything has arrived, and that nobody has sealed this journal."""
         asked_at = time.monotonic()
-        is_there, is_sealed = self._ask(("EXISTS", _key(self._name)), ("EXISTS", _seal_key(self._name)))
-        if is_sealed or not is_there:
+        records, is_sealed = self._ask(("LLEN", _key(self._name)), ("EXISTS", _seal_key(self._name)))
+        if is_sealed or not records:
             raise JournalSealed
+        if records < self._records:
+            # Its memory or its disk is full, or it has become a replica. It was told to say nothing, and said nothing.
+            raise RedisConnectionError("Redis does not take what is written into the journal")
         self._proved_at = asked_at
 
     def _ask(self, *commands: tuple[Any, ...]) -> list[Any]:
@@ -187,8 +192,13 @@ def read(name: str, redis: Redis) -> Story:
     for record in records:
         if record == HEAD:
             continue
-        answered, delivery_id = orjson.loads(record)
-        answers |= {answer.delivery_id: answer for answer in map(_unpacked, answered)}
+        try:
+            answered, delivery_id = orjson.loads(record)
+            found = {answer.delivery_id: answer for answer in map(_unpacked, answered)}
+        except (ValueError, TypeError):  # of another version: one journal must not hold back the sweep for ever
+            is_whole = False
+            continue
+        answers |= found
         if delivery_id is not None:
             begun.add(delivery_id)
     return Story(is_whole, begun, answers)

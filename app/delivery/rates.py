@@ -15,6 +15,11 @@ from app.config import Settings
 LONGEST_PAUSE = timedelta(minutes=1)  # a full hour frees up little by little
 
 
+def are_set(settings: Settings) -> bool:
+    """Whether anything is held back. What is granted then and not used is lost to the others."""
+    return bool(settings.mail_per_second or settings.mail_per_hour)
+
+
 def allowance(settings: Settings, wanted: int) -> tuple[int, datetime | None]:
     """How many of `wanted` messages (1 or more) may leave now, taken off the account; with 0: when to ask again.
 

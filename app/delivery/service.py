@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     SmallInteger,
     Text,
+    and_,
     bindparam,
     case,
     delete,
@@ -108,6 +109,7 @@ class Move:
     run_id: int
     changes: Counter[DeliveryStatus]
     claim_id: int | None = None  # of the claim that was taken
+    due_at: datetime | None = None  # of what came back to wait: the run must not rest for longer
 
 
 def plan(run: Run, audience: Select[Client]) -> int:
@@ -131,6 +133,7 @@ def claim(
     lease: timedelta,
     open_journal: Callable[[], str],
     but: Sequence[int] = (),
+    counts_due: bool = False,
 ) -> tuple[Batch, list[Move]] | None:
     """Take up to `size` due deliveries of the runs that were served longest ago; None when there is nothing now.
 
@@ -140,19 +143,20 @@ def claim(
     A big run fills a claim; small ones share one, so that a thousand of them are not a thousand claims.
 
     grant: given how many wait there, says how many may be taken. open_journal: called right before something is taken.
-    but: runs that are not to be looked at.
+    but: runs that are not to be looked at. counts_due: tell `grant` what is due, not what waits: it costs a query.
     """
     now = clock.now()
     found = db.session.connection().execute(queries.NEXT_RUNS, {"now": now, "but": list(but)}).all()
     chosen = _chosen([(run_id, pending) for run_id, pending, _fault in found], size)
-    limit = grant(sum(chosen.values())) if chosen else 0
-    if not limit:
+    waiting = _count_due(chosen, now, size) if counts_due else sum(chosen.values())
+    limit = grant(waiting) if waiting else 0
+    if not chosen or (waiting and not limit):
         return None
     holder = {"worker": worker, "leased_until": now + lease, "journal": open_journal()}
     claim_id = db.session.connection().execute(_BEGIN_CLAIM, holder).scalar_one()
     what = {"runs": list(chosen), "now": now, "most": limit, "claim": claim_id}
     taken = Counter(run_id for _id, run_id in db.session.connection().execute(_TAKE, what))
-    empty = [run_id for run_id in chosen if not taken[run_id]] if sum(taken.values()) < limit else []
+    empty = [run_id for run_id in chosen if not taken[run_id]] if sum(taken.values()) < max(limit, 1) else []
     if not taken:
         _give_back(claim_id)
         return Batch(claim_id, [], empty), []
@@ -196,6 +200,22 @@ _TAKE = (
 )
 
 
+_DUE = select(
+    func.count().label("due"),
+).select_from(
+    select(Delivery.id)
+    .join(Run, Run.id == Delivery.run_id)
+    .where(Delivery.run_id.in_(bindparam("runs", expanding=True)), queries.IS_DUE, queries.MAY_SEND)
+    .limit(bindparam("most", type_=Integer()))
+    .subquery()
+)
+
+
+def _count_due(runs: Iterable[int], now: datetime, most: int) -> int:
+    what = {"runs": list(runs), "now": now, "most": most}
+    return db.session.connection().execute(_DUE, what).scalar_one() if what["runs"] else 0
+
+
 def _claimed(row: Sequence[Any]) -> Claimed:
     run_id, delivery_id, client_id, email, first, last, patronymic, birth_year, attributes, attempts, status = row
     # Most clients have none, and reading JSON for everybody would cost as much as writing their letters.
@@ -211,8 +231,12 @@ def _claimed(row: Sequence[Any]) -> Claimed:
 
 def rest_until_due(run_id: int) -> None:
     """Nothing of the run is due now: look at it again when the first of its messages is."""
+    # Whoever gives some back in the meantime waits here, and ends the rest again: see `Move.due_at`.
+    db.session.execute(select(Run.id).where(Run.id == run_id).with_for_update(key_share=True))
+    pending = (Delivery.run_id == run_id, Delivery.status == DeliveryStatus.PENDING)
+    is_due = db.session.scalar(select(Delivery.id).where(*pending, Delivery.not_before.is_(None)).limit(1))
     due_at = db.session.scalar(queries.next_try(run_id))
-    if due_at is not None and due_at > clock.now():
+    if is_due is None and due_at is not None and due_at > clock.now():
         _let_rest(Run.id == run_id, due_at, "")
 
 
@@ -291,7 +315,12 @@ def _write_outcomes(outcomes: Sequence[Outcome], before: DeliveryStatus) -> list
     for outcome in outcomes:
         changes[outcome.run_id][outcome.status] += 1
         changes[outcome.run_id][before] -= 1
-    return [Move(run_id, change) for run_id, change in changes.items()]
+    due_at: dict[int, datetime] = {}
+    for outcome in outcomes:
+        if outcome.status is DeliveryStatus.PENDING:
+            moment = outcome.not_before or now
+            due_at[outcome.run_id] = min(moment, due_at.get(outcome.run_id, moment))
+    return [Move(run_id, change, due_at=due_at.get(run_id)) for run_id, change in changes.items()]
 
 
 def _suppress(delivery_ids: Sequence[int]) -> None:
@@ -399,13 +428,12 @@ def hold(mailing_ids: Sequence[int] | Select[int], *, held: bool) -> None:
 
 def cancel(run: Run) -> None:
     """End a run that its owner no longer wants: what was not sent is skipped."""
-    if run.status is RunStatus.PREPARING:
-        db.session.execute(
-            update(Run)
-            .where(Run.id == run.id, Run.status == RunStatus.PREPARING)
-            .values(status=RunStatus.DONE, finished_at=clock.now())
-        )
-    else:
+    unprepared = _rowcount(
+        update(Run)
+        .where(Run.id == run.id, Run.status == RunStatus.PREPARING)
+        .values(status=RunStatus.DONE, finished_at=clock.now())
+    )
+    if not unprepared:  # nor does it help to have seen it so: it may have been prepared while this waited for it
         skip_pending(run.id, SkipReason.CANCELLED)
 
 
@@ -420,6 +448,8 @@ def resend(run_id: int, status: DeliveryStatus) -> int:
     """
     if status not in RESENDABLE:
         raise ValueError(f"{status} is not sent again")
+    if db.session.scalar(select(Run.id).where(Run.id == run_id, Run.last_moment <= clock.now())) is not None:
+        skip_pending(run_id, SkipReason.ENDED)  # the sweep was about to: that end binds what still waits
     active = select(Client.id).where(Client.status == ClientStatus.ACTIVE)
     again = _rowcount(
         update(Delivery)
@@ -506,6 +536,7 @@ def correct_unknown(outcomes: Sequence[Outcome]) -> int:
 
 
 _GIVE_BACK = delete(Claim).where(Claim.id == bindparam("claim"))
+_DUE_AT = bindparam("due_at", type_=Run.resume_at.type)
 _MOVE = (
     update(Run)
     .where(Run.id == bindparam("run"))
@@ -513,6 +544,8 @@ _MOVE = (
         {
             **{counter: counter + bindparam(status.value) for status, counter in COUNTERS.items()},
             Run.last_claim: func.coalesce(bindparam("claim"), Run.last_claim),
+            # A rest for the mail server's sake goes on.
+            Run.resume_at: case((and_(Run.fault == "", Run.resume_at > _DUE_AT), _DUE_AT), else_=Run.resume_at),
         }
     )
     .returning(Run.pending + Run.sending)
@@ -530,7 +563,7 @@ def _count(move: Move) -> int:
     Returns how many of its messages are not at their end.
     """
     steps = {status.value: move.changes[status] for status in DeliveryStatus}
-    what = {"run": move.run_id, "claim": move.claim_id, **steps}
+    what = {"run": move.run_id, "claim": move.claim_id, "due_at": move.due_at, **steps}
     return db.session.connection().execute(_MOVE, what).scalar_one()
 
 
