@@ -435,6 +435,8 @@ def cancel(run: Run) -> None:
     )
     if not unprepared:  # nor does it help to have seen it so: it may have been prepared while this waited for it
         skip_pending(run.id, SkipReason.CANCELLED)
+        # What a worker holds may come back to wait: it finds the run past its end.
+        db.session.execute(update(Run).where(Run.id == run.id).values(last_moment=clock.now()))
 
 
 RESENDABLE = frozenset({DeliveryStatus.FAILED, DeliveryStatus.UNKNOWN})

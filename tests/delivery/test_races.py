@@ -315,6 +315,22 @@ def test_a_run_that_is_prepared_while_it_is_cancelled_sends_nothing(planned_run:
     assert (run.skipped, run.status) == (2, RunStatus.DONE)
 
 
+@pytest.mark.parametrize("how", [later, service.untried])
+def test_what_comes_back_to_a_cancelled_run_is_not_sent(
+    planned_run: PlannedRun, smtp: RecordingSmtp, monkeypatch: pytest.MonkeyPatch, how: Callable[..., service.Outcome]
+) -> None:
+    """A worker had it in hand when the owner cancelled, and the mail server said «later»."""
+    run = planned_run(3)
+    batch = taken(1)
+    service.cancel(run)
+    db.session.commit()
+    record(batch, [how(claimed) for claimed in batch.deliveries])
+    come(monkeypatch, timedelta(hours=2))
+    deliver()
+    run = assert_reconciles(run.id)
+    assert (run.skipped, run.status, smtp.letters) == (3, RunStatus.DONE, [])
+
+
 def test_sending_again_after_the_end_brings_back_nothing_else(planned_run: PlannedRun, smtp: RecordingSmtp) -> None:
     """What waits at the end is skipped, although the sweep has not come by yet."""
     run = planned_run(2)
