@@ -20,7 +20,7 @@ from app.mailings.models import Mailing
 from app.messages.models import Message
 
 ROWS_AT_ONCE = 1000
-SECRETS = {"password_hash", "totp_secret", "totp_last_step", "key_hash", "email_key", "claim_id"}
+SECRETS = {"password_hash", "totp_secret", "totp_last_step", "key_hash", "email_key", "claim_id", "calendar_salt"}
 README = """This is all that Golub keeps about you.
 
 account.json     your account

@@ -195,6 +195,8 @@ class Action(StrEnum):
     MAILING_ENABLED = "mailing_enabled"
     DELETED = "deleted"
     EXPORTED = "exported"
+    CALENDAR_ADDRESS = "calendar_address"
+    CALENDAR_OFF = "calendar_off"
     ACCOUNT_CLOSED = "account_closed"
     ACCOUNT_RESTORED = "account_restored"
     ACCOUNT_ERASED = "account_erased"

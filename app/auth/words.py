@@ -38,6 +38,8 @@ ACTION_LABELS: dict[Action, LazyString] = {
     Action.MAILING_ENABLED: _l("Enabled a mailing"),
     Action.DELETED: _l("Deleted"),
     Action.EXPORTED: _l("Exported all data"),
+    Action.CALENDAR_ADDRESS: _l("Gave the calendar a new address"),
+    Action.CALENDAR_OFF: _l("Switched the calendar's address off"),
     Action.ACCOUNT_CLOSED: _l("Closed the account"),
     Action.ACCOUNT_RESTORED: _l("Opened the account again"),
     Action.ACCOUNT_ERASED: _l("Erased the account"),

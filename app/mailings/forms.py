@@ -4,6 +4,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from flask import request
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import func, select
@@ -17,6 +18,7 @@ from app.clients.models import Client, Segment
 from app.clients.queries import owned_by as clients_of
 from app.clients.queries import segments_of
 from app.extensions import db
+from app.fields import YEARS
 from app.mailings import queries
 from app.mailings.models import Audience, Mailing
 from app.mailings.schedule import Schedule
@@ -79,7 +81,7 @@ class MailingForm(ScheduleFields):
         if mailing is not None:
             values = _values_of(mailing, mailing.schedule)
         else:
-            values = _values_of_copy(like) if like else {"timezone": user.timezone}
+            values = _values_of_copy(like) if like else {"timezone": user.timezone, "start_at": _start_asked_for()}
         super().__init__(data=values)
         self.user = user
         self.mailing = mailing
@@ -173,6 +175,15 @@ class MailingForm(ScheduleFields):
 
     def _chosen_ids(self) -> set[int]:
         return {number for number in self.client_ids.data or () if number}
+
+
+def _start_asked_for() -> datetime | None:
+    """The start that the address proposes, on the user's own clocks: a day of the calendar leads here."""
+    try:
+        moment = datetime.fromisoformat(request.args.get("start", ""))
+    except ValueError:
+        return None
+    return moment.replace(microsecond=0) if moment.tzinfo is None and moment.year in YEARS else None
 
 
 def _values_of(mailing: Mailing, schedule: Schedule) -> dict[str, Any]:
