@@ -64,6 +64,7 @@ TABLE: dict[str, Wall] = {
     "blog.show_post": Wall((ABSENT,) * 5),  # of a slug that there is none of
     # A recipient's link: whoever holds it is who they are; "forged" is nobody.
     **dict.fromkeys(("clients.leave", "clients.come_back"), Wall((ABSENT,) * 5)),
+    "mailings.calendar_feed": Wall((ABSENT,) * 5),  # its address is a secret, too
     # The way in. The links of letters carry a token: whoever holds it is who they are.
     **dict.fromkeys(
         (
@@ -117,6 +118,9 @@ TABLE: dict[str, Wall] = {
             "mailings.list_mailings",
             "mailings.create_mailing",
             "mailings.preview_new_mailing",
+            "mailings.show_calendar",
+            "mailings.renew_feed",
+            "mailings.switch_feed_off",
         ),
         Wall(OWNERS),
     ),

@@ -49,11 +49,12 @@ def _figures_of(run: Run) -> str:
         return _("%(done)s of %(planned)s done", done=done, planned=format_number(run.planned)) if run.planned else ""
     if not run.planned:
         return _("There was nobody to send to.")
+    sent, failed, unknown, skipped = map(format_number, (run.sent, run.failed, run.unknown, run.skipped))
     counted = (
-        (run.sent, ngettext("%(number)s sent", "%(number)s sent", run.sent, number=format_number(run.sent))),
-        (run.failed, ngettext("%(number)s failed", "%(number)s failed", run.failed, number=format_number(run.failed))),
-        (run.unknown, ngettext("%(number)s unknown", "%(number)s unknown", run.unknown, number=format_number(run.unknown))),
-        (run.skipped, ngettext("%(number)s skipped", "%(number)s skipped", run.skipped, number=format_number(run.skipped))),
+        (run.sent, ngettext("%(number)s sent", "%(number)s sent", run.sent, number=sent)),
+        (run.failed, ngettext("%(number)s failed", "%(number)s failed", run.failed, number=failed)),
+        (run.unknown, ngettext("%(number)s unknown", "%(number)s unknown", run.unknown, number=unknown)),
+        (run.skipped, ngettext("%(number)s skipped", "%(number)s skipped", run.skipped, number=skipped)),
     )
     return ", ".join(text for count, text in counted if count)
 
