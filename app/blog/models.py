@@ -1,17 +1,17 @@
-"""Blog articles."""
+"""Blog articles, their pictures, and the addresses they once had."""
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app import clock
 from app.auth.models import User
-from app.database import Base
+from app.database import Base, BigId, Json
 
 
 class Post(Base):
-    """A blog article; a draft until `published_at`."""
+    """A blog article; a draft until `published_at`, which may lie ahead."""
 
     __tablename__ = "post"
 
@@ -20,11 +20,54 @@ class Post(Base):
     title: Mapped[str] = mapped_column(String(200))
     slug: Mapped[str] = mapped_column(String(200), unique=True)
     summary: Mapped[str] = mapped_column(String(500), default="")
-    html: Mapped[str] = mapped_column(Text)
+    html: Mapped[str] = mapped_column(Text)  # sanitised on the way in
     locale: Mapped[str] = mapped_column(String(10), default="en")
+    tags: Mapped[list[str]] = mapped_column(Json, default=list)  # sorted, lower case, at most 10 of 40 characters
+    words: Mapped[int] = mapped_column(default=0)  # of the text, for the reading time
+    cover_id: Mapped[int | None] = mapped_column(ForeignKey("picture.id", ondelete="SET NULL"), index=True)
+    views: Mapped[int] = mapped_column(BigId, default=0)  # what the counter in Redis has handed over
+    draft: Mapped[dict[str, object] | None] = mapped_column(Json)  # typed and not yet saved: see service.autosave
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    updated_at: Mapped[datetime] = mapped_column(default=clock.now)  # by its author; not by the view counter
     published_at: Mapped[datetime | None] = mapped_column()
+    deleted_at: Mapped[datetime | None] = mapped_column()
 
     author: Mapped[User | None] = relationship()
+    cover: Mapped["Picture | None"] = relationship()
 
     __table_args__ = (Index("ix_post_published", "published_at", "id"),)
+
+
+class FormerSlug(Base):
+    """An address that an article had before it was renamed: it leads to the new one for ever."""
+
+    __tablename__ = "former_slug"
+
+    slug: Mapped[str] = mapped_column(String(200), primary_key=True)
+    post_id: Mapped[int] = mapped_column(ForeignKey("post.id", ondelete="CASCADE"), index=True)
+
+
+class Picture(Base):
+    """A picture as an author gave it to us, re-encoded; `key` is its part of the public address."""
+
+    __tablename__ = "picture"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(32), unique=True)  # random: the address tells nothing and never changes
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id", ondelete="SET NULL"), index=True)
+    alt: Mapped[str] = mapped_column(String(300), default="")
+    width: Mapped[int] = mapped_column()  # pixels, of the largest size
+    height: Mapped[int] = mapped_column()
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+    sizes: Mapped[list["PictureSize"]] = relationship(order_by="PictureSize.width", passive_deletes=True)
+
+
+class PictureSize(Base):
+    """One of a picture's responsive sizes."""
+
+    __tablename__ = "picture_size"
+
+    picture_id: Mapped[int] = mapped_column(ForeignKey("picture.id", ondelete="CASCADE"), primary_key=True)
+    width: Mapped[int] = mapped_column(primary_key=True)  # pixels
+    image: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)  # WebP without metadata
