@@ -43,15 +43,17 @@ THE SOFTWARE.
 
 # The names of https://tabler.io/icons, outline. {{ icon("mail") }} draws one; a new one is added here first.
 ICONS = """
-    activity address-book alert-circle alert-triangle archive arrow-left arrow-right article ban braces bolt
-    calendar-event calendar-repeat chart-bar check chevron-down chevron-left chevron-right chevron-up
-    circle-check circle-x clock code copy device-desktop dots-vertical download external-link eye eye-off
-    file-export file-import file-text filter heartbeat help-circle history hourglass inbox info-circle key
-    language layout-dashboard link list-details lock login logout mail mail-forward mail-off mail-opened
-    mail-x menu-2 message moon news pencil photo player-pause player-play player-stop plus refresh report
-    rotate search send server settings share shield-check star sun tag tags template trash upload user
-    user-circle user-cog user-plus users world x
-""".split()  # noqa: SIM905 - ninety names read better without their quotes
+    activity address-book alert-circle alert-triangle align-center align-justified align-left align-right
+    archive arrow-back-up arrow-forward-up arrow-left arrow-right article ban bold bolt braces calendar-event
+    calendar-repeat chart-bar check chevron-down chevron-left chevron-right chevron-up circle-check circle-x
+    clear-formatting clock code copy device-desktop dots-vertical download external-link eye eye-off file-export
+    file-import file-text filter h-2 h-3 heartbeat help-circle history hourglass inbox indent-decrease
+    indent-increase info-circle italic key language layout-dashboard link list list-details list-numbers lock
+    login logout mail mail-forward mail-off mail-opened mail-x menu-2 message moon news pencil photo
+    player-pause player-play player-stop plus quote refresh report rotate search send server settings share
+    shield-check source-code star strikethrough sun tag tags template trash underline upload user user-circle
+    user-cog user-plus users world x
+""".split()  # noqa: SIM905 - a hundred names read better without their quotes
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,15 @@ PACKAGES = [
         folder="tabler-icons",
         files={"LICENSE": "LICENSE"},
         icons=ICONS,
+    ),
+    # Without a theme: the toolbar is ours, and its words are translated.
+    Package(
+        name="quill",
+        version="2.0.3",
+        integrity="sha512-xEYQBqfYx/sfb33VJiKnSJp8ehloavImQ2A6564GAbqG55PGw1dAWUn1MUbQB62t0azawUS2CZZhWCjO8gRvTw==",
+        licence="BSD-3-Clause",
+        folder="quill",
+        files={"quill.js": "dist/quill.js", "quill.core.css": "dist/quill.core.css", "LICENSE": "LICENSE"},
     ),
 ]
 

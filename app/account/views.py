@@ -11,7 +11,7 @@ from flask_wtf import FlaskForm
 from sqlalchemy import or_, select
 
 from app import clock, web
-from app.account import export, pictures, service
+from app.account import export, service
 from app.account.forms import (
     AvatarForm,
     ChangeEmailForm,
@@ -30,6 +30,7 @@ from app.auth.tokens import Purpose
 from app.auth.words import ACTION_LABELS, device_name
 from app.errors import NotFound, RuleBroken
 from app.extensions import db
+from app.images import BadPicture
 from app.mailings.jobs import announce_all
 from app.paging import paginate
 from app.queue import enqueue
@@ -66,7 +67,7 @@ def set_avatar() -> Response:
     if form.validate_on_submit():
         try:
             service.set_avatar(user, form.picture.data)
-        except pictures.BadPicture as error:
+        except BadPicture as error:
             form.picture.errors = [str(error)]
         else:
             db.session.commit()

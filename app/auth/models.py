@@ -193,6 +193,8 @@ class Action(StrEnum):
     UNBLOCKED = "unblocked"
     MAILING_DISABLED = "mailing_disabled"
     MAILING_ENABLED = "mailing_enabled"
+    POST_PUBLISHED = "post_published"
+    POST_UNPUBLISHED = "post_unpublished"
     DELETED = "deleted"
     EXPORTED = "exported"
     CALENDAR_ADDRESS = "calendar_address"

@@ -36,6 +36,8 @@ ACTION_LABELS: dict[Action, LazyString] = {
     Action.UNBLOCKED: _l("Unblocked the account"),
     Action.MAILING_DISABLED: _l("Disabled a mailing"),
     Action.MAILING_ENABLED: _l("Enabled a mailing"),
+    Action.POST_PUBLISHED: _l("Published an article"),
+    Action.POST_UNPUBLISHED: _l("Took an article back"),
     Action.DELETED: _l("Deleted"),
     Action.EXPORTED: _l("Exported all data"),
     Action.CALENDAR_ADDRESS: _l("Gave the calendar a new address"),

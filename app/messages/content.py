@@ -203,7 +203,7 @@ def sanitise(html: str) -> str:
         BadContent: when it is nested too deeply, or too tangled, to be parsed in bounded time.
     """
     html = _LINK_OUT.sub(_STAND_IN, _plain(html))
-    _check_nesting(html)
+    check_nesting(html)
     cleaned = nh3.clean(
         html,
         tags=set(TAGS),
@@ -215,7 +215,7 @@ def sanitise(html: str) -> str:
         url_relative="deny",  # in a letter there is nothing that it could be relative to
         link_rel=None,
     )
-    _check_nesting(cleaned)
+    check_nesting(cleaned)
     return cleaned.replace(_STAND_IN, "{{ " + merge_fields.UNSUBSCRIBE_URL + " }}")
 
 
@@ -288,7 +288,7 @@ _WHOLE_TAG = re.compile(r"<[a-z][^>]+")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 
 
-def _check_nesting(html: str) -> None:
+def check_nesting(html: str) -> None:
     """Refuse what makes an HTML5 parser slow or its result huge, judged by the tags alone.
 
     At many tags a parser looks through all open elements, and it repeats unclosed formatting in each new paragraph:
