@@ -1,10 +1,13 @@
 """Makes what tests need, in the open session: the caller commits."""
 
+import secrets
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 from flask import Flask
 from flask.testing import FlaskClient
+from PIL import Image
 from sqlalchemy import func, select
 
 from app import clock
@@ -12,6 +15,7 @@ from app.addresses import parse_address
 from app.auth import logins, passwords
 from app.auth.models import User
 from app.auth.roles import Role
+from app.blog.models import Post
 from app.clients.models import Client
 from app.delivery.models import Delivery, DeliveryStatus, Run, RunStatus
 from app.extensions import db
@@ -79,6 +83,19 @@ def run(mailing: Mailing, **fields: Any) -> Run:
     at = clock.now() - timedelta(hours=1)
     fields = {"scheduled_for": at, "created_at": at, "status": RunStatus.DONE, **texts} | fields
     return _add(Run(mailing_id=mailing.id, owner_id=mailing.owner_id, **fields))
+
+
+def post(author: User, **fields: Any) -> Post:
+    """An article, a draft unless `published_at` says otherwise."""
+    fields = {"title": "Pigeons", "slug": f"pigeons-{secrets.token_hex(4)}", "html": "<p>About pigeons</p>"} | fields
+    return _add(Post(author_id=author.id, **fields))
+
+
+def picture_file(width: int = 600, height: int = 300, kind: str = "JPEG") -> BytesIO:
+    """A picture as people upload it."""
+    file = BytesIO()
+    Image.new("RGB", (width, height), (12, 101, 112)).save(file, kind)
+    return BytesIO(file.getvalue())
 
 
 def _add(made: Any) -> Any:

@@ -18,6 +18,7 @@ from app import clock
 from app.auth import logins
 from app.auth.models import Avatar, Login, User
 from app.auth.roles import Role
+from app.blog.models import Post
 from app.clients.models import Client, Segment
 from app.delivery.models import Delivery, Run
 from app.extensions import db
@@ -38,6 +39,7 @@ WHOEVER_IS_IN: Row = (OUT, IN, IN, IN, IN)
 OWNERS: Row = (OUT, IN, FORBIDDEN, FORBIDDEN, IN)
 LIBRARY: Row = (OUT, IN, IN, FORBIDDEN, IN)
 STAFF: Row = (OUT, FORBIDDEN, IN, FORBIDDEN, IN)
+EDITORS: Row = (OUT, FORBIDDEN, FORBIDDEN, IN, IN)
 ADMINS: Row = (OUT, FORBIDDEN, FORBIDDEN, FORBIDDEN, IN)
 NOBODY: Row = (OUT, ABSENT, ABSENT, ABSENT, ABSENT)
 
@@ -178,6 +180,25 @@ TABLE: dict[str, Wall] = {
         Wall(own=STAFF, others=STAFF),
     ),
     "manager.set_role": Wall(own=ADMINS, others=ADMINS),
+    # The content manager's panel: articles belong to the blog, whoever wrote them.
+    **dict.fromkeys(
+        ("blog.list_managed", "blog.new_post", "blog.autosave_new", "blog.manage_pictures"),
+        Wall(EDITORS),
+    ),
+    **dict.fromkeys(
+        (
+            "blog.edit_post",
+            "blog.preview_post",
+            "blog.autosave_post",
+            "blog.discard_draft",
+            "blog.publish_post",
+            "blog.unpublish_post",
+            "blog.delete_post",
+            "blog.restore_post",
+        ),
+        Wall(own=EDITORS, others=EDITORS),
+    ),
+    "blog.show_picture": Wall((ABSENT,) * 5),  # of a key that there is none of
 }
 
 
@@ -215,6 +236,7 @@ def things_of(app: Flask, owner_id: int, *, shared: bool) -> dict[str, Any]:
         db.session.add(segment)
         message = make.message(owner, subject="Shared" if shared else SECRET, is_shared=shared)
         mailing = make.mailing(owner, name=SECRET, message=make.message(owner, subject=SECRET))
+        post = make.post(owner, title=SECRET, html=f"<p>{SECRET}</p>")
         run = service.start_now(mailing)
         db.session.commit()
         jobs.prepare_runs()
@@ -231,13 +253,16 @@ def things_of(app: Flask, owner_id: int, *, shared: bool) -> dict[str, Any]:
             "login_id": login_id,
             "token": "forged",
             "slug": "no-such-post",
+            "post_id": post.id,
+            "key": "0" * 32,
+            "width": 480,
         }
 
 
 def state_of(app: Flask, things: dict[str, Any]) -> list[dict[str, Any]]:
     """All that stands in the database of these things."""
     kinds = {"client_id": Client, "segment_id": Segment, "message_id": Message, "mailing_id": Mailing, "run_id": Run}
-    kinds |= {"user_id": User, "login_id": Login}
+    kinds |= {"user_id": User, "login_id": Login, "post_id": Post}
     with app.app_context():
         found = [db.session.get(kind, things[key]) for key, kind in kinds.items()]
         return [

@@ -19,6 +19,7 @@ from wtforms import (
     TextAreaField,
     ValidationError,
 )
+from wtforms.fields.choices import SelectChoice  # type: ignore[attr-defined]  # types-WTForms is behind
 from wtforms.validators import DataRequired, Length
 
 from app import clock
@@ -29,7 +30,7 @@ from app.blog.models import Picture, Post
 from app.blog.slugs import slug_of
 from app.errors import RuleBroken
 from app.extensions import db
-from app.mailings.forms import LocalTimeField
+from app.fields import LocalTimeField
 from app.mailings.schedule import local_to_utc
 from app.web import LANGUAGES
 
@@ -69,7 +70,9 @@ class PostForm(FlaskForm):
         filters=[_tidy],
     )
     slug = StringField(_l("Address"), filters=[_tidy], description=_l("Leave it empty, and it is made of the title."))
-    locale = SelectField(_l("Language of the article"), choices=list(LANGUAGES.items()))
+    locale = SelectField(
+        _l("Language of the article"), choices=[SelectChoice(code, name) for code, name in LANGUAGES.items()]
+    )
     tags = StringField(_l("Tags"), filters=[_tidy], description=_l("Up to ten, with commas between them."))
     cover = FileField(_l("Cover picture"), description=_l("JPEG, PNG, WebP or GIF, up to 10 MB."))
     cover_id = HiddenField()

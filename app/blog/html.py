@@ -8,7 +8,7 @@ from flask_babel import gettext as _
 from markupsafe import Markup, escape
 
 from app.blog.models import Picture
-from app.blog.pictures import shown_path_of, srcset_of
+from app.blog.pictures import shown_path_of, srcset
 from app.errors import RuleBroken
 from app.messages.content import check_nesting, text_of
 
@@ -27,7 +27,6 @@ DROPPED_WITH_CONTENT = _words("""
     title video xmp
 """)
 ATTRIBUTES = {"a": {"href"}, "img": {"alt", "height", "src", "width"}}
-SHOWN_ATTRIBUTES = ATTRIBUTES | {"img": ATTRIBUTES["img"] | {"decoding", "loading", "sizes", "srcset"}}
 LINE_CLASSES = {f"ql-align-{side}" for side in ("center", "right", "justify")} | {
     f"ql-indent-{level}" for level in range(1, 9)
 }
@@ -37,7 +36,6 @@ SIZES = "(min-width: 46rem) 42rem, 100vw"  # the width of an article's column
 
 _ADDRESS = re.compile(r"/blog/pictures/([0-9a-f]{32})/\d{1,5}\.webp")
 _NUMBER = re.compile(r"\d{1,5}")
-_SRCSET = re.compile(rf"{_ADDRESS.pattern} \d{{1,5}}w(, {_ADDRESS.pattern} \d{{1,5}}w)*")
 # As nh3 writes them: quoted values without a quote inside.
 _IMG = re.compile(r'<img((?: [a-z]+="[^"]*")*)>')
 _ATTRIBUTE = re.compile(r' ([a-z]+)="([^"]*)"')
@@ -67,17 +65,17 @@ def sanitise(html: str, pictures: Mapping[str, Picture]) -> str:
     """
     html = html.replace("\0", "")
     check(html)
-    cleaned = _cleaned(_fit_headings(html), ATTRIBUTES)
+    cleaned = _cleaned(_fit_headings(html))
     return _EMPTY_LINE.sub("", _IMG.sub(_picture_tag(pictures), cleaned)).strip()
 
 
 def article_html(html: str) -> Markup:
-    """The stored HTML, ready for a page.
+    """The stored HTML, ready for a page, with pictures in the size that fits the reader's screen.
 
     It was sanitised when it was written. It is once more here: a row that came in any other way, or under an older
     and laxer list of tags, must not run in a reader's browser.
     """
-    return Markup(_cleaned(html, SHOWN_ATTRIBUTES))  # noqa: S704  nh3 leaves nothing that could run
+    return Markup(_IMG.sub(_responsive, _cleaned(html)))  # noqa: S704  nh3 leaves nothing that could run
 
 
 def keys_in(html: str) -> set[str]:
@@ -94,12 +92,12 @@ def is_empty(html: str) -> bool:
     return not words_in(html) and "<img" not in html
 
 
-def _cleaned(html: str, attributes: dict[str, set[str]]) -> str:
+def _cleaned(html: str) -> str:
     return nh3.clean(
         html,
         tags=TAGS,
         clean_content_tags=DROPPED_WITH_CONTENT,
-        attributes=attributes,
+        attributes=ATTRIBUTES,
         attribute_filter=_filter,
         allowed_classes=CLASSES,
         url_schemes=SCHEMES,
@@ -109,12 +107,8 @@ def _cleaned(html: str, attributes: dict[str, set[str]]) -> str:
 
 _ALLOWED: dict[str, Callable[[str], object]] = {
     "src": _ADDRESS.fullmatch,
-    "srcset": _SRCSET.fullmatch,
     "width": _NUMBER.fullmatch,
     "height": _NUMBER.fullmatch,
-    "sizes": SIZES.__eq__,
-    "loading": "lazy".__eq__,
-    "decoding": "async".__eq__,
 }
 
 
@@ -140,9 +134,15 @@ def _picture_tag(pictures: Mapping[str, Picture]) -> Callable[[re.Match[str]], s
         if picture is None:
             return ""
         alt = given["alt"] if "alt" in given else escape(picture.alt)
-        return (
-            f'<img src="{shown_path_of(picture)}" srcset="{srcset_of(picture)}" sizes="{SIZES}" '
-            f'width="{picture.width}" height="{picture.height}" alt="{alt}" loading="lazy" decoding="async">'
-        )
+        return f'<img src="{shown_path_of(picture)}" width="{picture.width}" height="{picture.height}" alt="{alt}">'
 
     return write
+
+
+def _responsive(match: re.Match[str]) -> str:
+    given = dict(_ATTRIBUTE.findall(match[1]))
+    address = _ADDRESS.fullmatch(given.get("src", ""))
+    if address is None or not given.get("width"):
+        return match[0]
+    sizes = srcset(address[1], int(given["width"]))
+    return f'<img{match[1]} srcset="{sizes}" sizes="{SIZES}" loading="lazy" decoding="async">'

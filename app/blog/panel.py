@@ -191,7 +191,7 @@ def _save(form: PostForm, post: Post | None) -> Post:
     if post is None:
         post = service.create(signed_in(), form.parsed())
     else:
-        service.edit(post, form.parsed(), known=form.draft.data or "", typed=typed())
+        service.edit(post, form.parsed(), known=form.draft.data or "")
     if picture := form.picture:
         service.describe(picture, form.cover_alt.data or "")
     moment = form.moment()

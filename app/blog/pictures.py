@@ -56,7 +56,12 @@ def shown_path_of(picture: Picture) -> str:
 
 
 def srcset_of(picture: Picture) -> str:
-    return ", ".join(f"{path_of(picture, width)} {width}w" for width in widths_of(picture.width))
+    return srcset(picture.key, picture.width)
+
+
+def srcset(key: str, widest: int) -> str:
+    """The sizes of the picture with this key, whose largest is `widest` pixels wide."""
+    return ", ".join(f"/blog/pictures/{key}/{width}.webp {width}w" for width in widths_of(widest))
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -75,18 +75,14 @@ def begin(author: User, title: str) -> Post:
     return post
 
 
-def edit(post: Post, data: PostData, *, known: str = "", typed: Mapping[str, str] | None = None) -> None:
-    """Save; what was autosaved is done with, unless it is of another window.
-
-    known: the `draft_mark` that this window got last.
-    typed: what its form holds now. An autosaved text that says the same was on its way when the form was sent.
+def edit(post: Post, data: PostData, *, known: str = "") -> None:
+    """Save; what was autosaved is done with, unless it is of another window: `known` is the `draft_mark` of this one.
 
     Raises:
         BadArticle, BadContent: see `app.blog.html.check`.
     """
     _write(post, data)
-    draft = {name: text for name, text in (post.draft or {}).items() if name != "saved_at"}
-    if draft_mark(post) in ("", known) or draft == typed:
+    if draft_mark(post) in ("", known):
         post.draft = None
 
 

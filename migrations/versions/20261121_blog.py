@@ -1,7 +1,7 @@
 """blog
 
 Revision ID: d63f9e1c4a32
-Revises: b41d7c9a2e10
+Revises: c52e8d0b3f21
 Create Date: 2026-11-21 13:05:00.000000
 
 """
@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 
 # revision identifiers, used by Alembic.
 revision = 'd63f9e1c4a32'
-down_revision = 'b41d7c9a2e10'
+down_revision = 'c52e8d0b3f21'
 branch_labels = None
 depends_on = None
 

@@ -2,6 +2,7 @@
 // page before that asks first. The answer is JSON: `message` to show, `fields` to remember, and where to go on saving.
 (() => {
   const PAUSE = 2000;
+  const PATIENCE = 15_000;
   const timers = new WeakMap();
   const sending = new WeakMap();
   const unsaved = new Set();
@@ -29,15 +30,17 @@
     history.replaceState(history.state, "", action);
   };
 
-  const save = async (form) => {
+  const save = (form) => {
     if (sending.has(form)) return later(form);
-    const stop = new AbortController();
-    sending.set(form, stop);
+    sending.set(form, send(form).finally(() => sending.delete(form)));
+  };
+  const send = async (form) => {
     unsaved.delete(form);
     say(form, form.dataset.saving);
     try {
       const headers = { Accept: "application/json", "X-CSRFToken": form.elements.csrf_token.value };
-      const answer = await fetch(form.dataset.autosave, { method: "POST", body: typed(form), headers, signal: stop.signal });
+      const signal = AbortSignal.timeout(PATIENCE);
+      const answer = await fetch(form.dataset.autosave, { method: "POST", body: typed(form), headers, signal });
       if (answer.redirected || !answer.headers.get("Content-Type")?.startsWith("application/json")) {
         throw new Error(answer.redirected ? form.dataset.loggedOut : "");
       }
@@ -46,11 +49,9 @@
       remember(form, said);
       say(form, said.message);
     } catch (error) {
-      if (stop.signal.aborted) return;
       unsaved.add(form);
-      say(form, (error instanceof TypeError ? "" : error.message) || form.dataset.notSaved, true);
-    } finally {
-      sending.delete(form);
+      const isOurs = Object.getPrototypeOf(error) === Error.prototype; // fetch has errors of its own, in English
+      say(form, (isOurs && error.message) || form.dataset.notSaved, true);
     }
   };
   const later = (form) => {
@@ -66,11 +67,14 @@
       later(form);
     });
   }
-  // The real saving has all of it.
-  document.addEventListener("submit", ({ target }) => {
-    clearTimeout(timers.get(target));
-    sending.get(target)?.abort();
-    unsaved.delete(target);
+  // The real saving has all of it. It waits for what is on its way: else the form would not know of its own draft.
+  document.addEventListener("submit", (event) => {
+    const { target: form, submitter } = event;
+    clearTimeout(timers.get(form));
+    if (!sending.has(form)) return unsaved.delete(form);
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    sending.get(form).then(() => form.requestSubmit(submitter));
   }, true);
   addEventListener("beforeunload", (event) => {
     if ([...unsaved].some((form) => form.isConnected)) event.preventDefault();

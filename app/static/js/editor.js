@@ -7,11 +7,40 @@
   ];
   const PICTURES = ["image/png", "image/jpeg", "image/webp", "image/gif"];
   const Delta = Quill.import("delta");
+  const Clipboard = Quill.import("modules/clipboard");
   const started = new WeakSet();
+
+  // What is pasted has style attributes, which our Content-Security-Policy refuses loudly. So they get another name
+  // before anything parses them, and what they say about the letters is read from there.
+  const withoutStyles = (html) => html
+    .replace(/<b\b([^>]*font-weight:\s*normal)/gi, "<span$1") // the frame in which Google Docs puts everything
+    .replace(/<(\/?)h1\b/gi, "<$1h2") // the page's own h1 is the title
+    .replace(/<[a-z][^>]*>/gi, (tag) => tag.replace(/\sstyle\s*=/gi, " data-style="));
+  class StylelessClipboard extends Clipboard {
+    convertHTML(html) {
+      return super.convertHTML(withoutStyles(html));
+    }
+  }
+  Quill.register("modules/clipboard", StylelessClipboard, true);
+
+  const STYLES = [
+    [/font-weight:\s*(bold|[6-9]00)/i, { bold: true }],
+    [/font-style:\s*italic/i, { italic: true }],
+    [/text-decoration[^;]*:[^;]*line-through/i, { strike: true }],
+    [/text-decoration[^;]*:[^;]*underline/i, { underline: true }],
+  ];
+  const readStyle = (node, delta) => {
+    const formats = Object.assign({}, ...STYLES.filter(([sign]) => sign.test(node.dataset.style)).map(([, format]) => format));
+    return delta.compose(new Delta().retain(delta.length(), formats));
+  };
 
   const filled = (words, values) => words.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 
-  // A question in one of the dialogs: resolves with the button's value, empty for Escape.
+  // A question in one of the dialogs: resolves with what the button says, empty for Escape. Enter means "done".
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest("dialog [data-answer]");
+    button?.closest("dialog").close(button.dataset.answer);
+  });
   const ask = (dialog) => new Promise((resolve) => {
     dialog.returnValue = "";
     dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true });
@@ -113,7 +142,7 @@
       const dialog = document.getElementById("link-dialog");
       const input = dialog.querySelector("#link-address");
       input.value = link?.getAttribute("href") ?? "";
-      dialog.querySelector("[value=remove]").hidden = !link;
+      dialog.querySelector("[data-answer=remove]").hidden = !link;
       const answer = await ask(dialog);
       const found = link && Quill.find(link);
       const [at, length] = found && !range.length ? [quill.getIndex(found), found.length()] : [range.index, range.length];
@@ -138,7 +167,7 @@
           },
         },
         uploader: { mimetypes: PICTURES, handler: uploadAll },
-        clipboard: { matchers: [["img", keepOwn]] },
+        clipboard: { matchers: [["img", keepOwn], ["span[data-style]", readStyle], ["script, noscript, title", () => new Delta()]] },
         // The Tab key leads on, as everywhere: nobody shall be caught in the text.
         keyboard: {
           bindings: Object.fromEntries(
