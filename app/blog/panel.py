@@ -38,7 +38,6 @@ ORDERS = {
 }
 
 blueprint.add_app_template_global(drawing.path_of, "picture_path")
-blueprint.add_app_template_global(drawing.srcset_of, "picture_srcset")
 blueprint.add_app_template_global(drawing.shown_path_of, "picture_shown_path")
 
 

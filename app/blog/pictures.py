@@ -55,10 +55,6 @@ def shown_path_of(picture: Picture) -> str:
     return path_of(picture, next((width for width in widths_of(picture.width) if width >= SHOWN), None))
 
 
-def srcset_of(picture: Picture) -> str:
-    return srcset(picture.key, picture.width)
-
-
 def srcset(key: str, widest: int) -> str:
     """The sizes of the picture with this key, whose largest is `widest` pixels wide."""
     return ", ".join(f"/blog/pictures/{key}/{width}.webp {width}w" for width in widths_of(widest))
