@@ -16,12 +16,18 @@ from rq_scheduler import Scheduler
 
 from app.account.jobs import ERASE_EVERY, erase_closed_accounts
 from app.auth.jobs import FORGET_EVERY, forget_old_logins
+from app.blog.jobs import FLUSH_EVERY, flush_views
 from app.mailings.jobs import SWEEP_EVERY, sweep
 from app.queue import QUEUE_NAME, application, register_periodic
 
 log = structlog.get_logger("scheduler")
 
-PERIODIC = {sweep: SWEEP_EVERY, erase_closed_accounts: ERASE_EVERY, forget_old_logins: FORGET_EVERY}
+PERIODIC = {
+    sweep: SWEEP_EVERY,
+    erase_closed_accounts: ERASE_EVERY,
+    forget_old_logins: FORGET_EVERY,
+    flush_views: FLUSH_EVERY,
+}
 
 
 class PatientScheduler(Scheduler):

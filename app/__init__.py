@@ -12,7 +12,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises:
         SettingsError: when a setting is missing or bad.
     """
-    from app import cli, logs, web  # noqa: PLC0415  importing app.config must not load the whole house
+    from app import cli, logs, statics, web  # noqa: PLC0415  importing app.config must not load the whole house
     from app.database import tame_sqlite  # noqa: PLC0415
     from app.extensions import babel, cache, csrf, db, limiter, login_manager, mail, migrate  # noqa: PLC0415
 
@@ -34,6 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         if db.engine.dialect.name == "sqlite":
             tame_sqlite(db.engine)
 
+    statics.init_app(app, settings, web.security_headers(settings))
     if settings.trusted_proxies:
         # Without a proxy whoever asks could write these headers, and with them where they come from.
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]

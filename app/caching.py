@@ -1,5 +1,142 @@
-"""What pages keep for a while, and who makes them forget it."""
+"""What is remembered of public pages, for how long, and how it is forgotten: the service's one policy of caching.
+
+Remembered are data that are the same for everybody, never a page: a page shows who is logged in, their language, their
+token. What differs by language or address has it in its key; nothing here may depend on who asks.
+
+Three promises hold for every `Kind`:
+
+- A change is seen by everybody within `seconds`, and the time that looking anew takes; at once where its topic is
+  forgotten after the commit, as `forget_blog` does. Whoever may make such changes looks past all this: see the views.
+- What was read before a change is never kept as if it were the newest: the key holds the topic's generation, a random
+  word that was asked for before the reading, and forgetting is choosing another word.
+- Without Redis, or with one that hangs, pages are made anew each time. That is slower, and breaks nothing.
+
+An entry that is older than `seconds` is made anew by one reader, while the others still get the old one.
+"""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from functools import cache as for_ever
+from typing import Any, NamedTuple, TypeVar, cast
+
+import structlog
+from redis import Redis, RedisError
+
+from app import clock
+from app.config import ROOT
+from app.extensions import cache
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Kind(NamedTuple):
+    """A kind of thing to remember: what makes it old, its name, and for how many seconds it is good."""
+
+    topic: str
+    name: str
+    seconds: int
+
+
+BLOG = "blog"
+FIGURES = "figures"
+
+HOME_FIGURES = Kind(FIGURES, "home", 60)
+RANDOM_POSTS = Kind(BLOG, "random", 60)
+POST_LIST = Kind(BLOG, "list", 60)
+POST = Kind(BLOG, "post", 60)
+FEED = Kind(BLOG, "feed", 60)
+SITEMAP = Kind(BLOG, "sitemap", 600)
+BLOG_CHANGED = Kind(BLOG, "changed", 60)
+
+RENEWAL_SECONDS = 10  # whoever began to look anew and has not come back within these will not
+STALE_FOR = 2  # times its seconds: so long an entry lies there for the others, while one makes it anew
+AWAY_SECONDS = 5  # so long a Redis that did not answer is asked nothing
+
+_away_until = 0.0  # time.monotonic() of this process
+
+
+def remembered(kind: Kind, make: Callable[[], T], *key: object) -> T:
+    """What `make` gave for this key within the last `kind.seconds`, or what it gives now.
+
+    `make` depends on nothing but the database and the key; what it gives can be pickled. What it raises is not kept.
+    """
+    generation = ask(lambda: _generation(kind.topic), None)
+    if generation is None:
+        return make()
+    place = _place(kind, generation, key)
+    kept = ask(lambda: cache.get(place), None)
+    if kept is not None:
+        value, good_until = kept
+        if clock.now().timestamp() < good_until or not ask(lambda: _may_renew(place), False):
+            return cast("T", value)
+    made = make()
+    entry = (made, clock.now().timestamp() + kind.seconds)
+    ask(lambda: cache.set(place, entry, timeout=kind.seconds * STALE_FOR), None)
+    return made
 
 
 def forget_blog() -> None:
-    """Public pages of the blog are made anew at the next visit. To be called after the commit."""
+    """Show everybody the articles as they are now. Call it after the commit: a reader may come in between."""
+    forget(BLOG)
+
+
+def forget(topic: str) -> None:
+    """Let nothing of this topic be shown again. While Redis is away, time does it: see `Kind.seconds`."""
+    try:
+        cache.set(_generation_place(topic), secrets.token_hex(8), timeout=0)
+    except (RedisError, OSError) as error:
+        log.warning("cache.away", error=str(error), topic=topic, help="what is remembered grows old by itself")
+
+
+def ask(question: Callable[[], T], otherwise: T) -> T:
+    """Redis's answer; `otherwise` when it gives none, or gave none just now."""
+    global _away_until  # noqa: PLW0603  what this process knows of Redis, of which there is one
+    if time.monotonic() < _away_until:
+        return otherwise
+    try:
+        return question()
+    except (RedisError, OSError) as error:
+        _away_until = time.monotonic() + AWAY_SECONDS
+        log.warning("cache.away", error=str(error), help="pages are made anew each time until it is back")
+        return otherwise
+
+
+def quick_redis() -> Redis:
+    """A connection for pages: short timeouts, no second try. It raises; `ask` does not."""
+    return cast("Redis", cast("Any", cache.cache)._read_client)
+
+
+def _generation(topic: str) -> str:
+    """The word of all that is remembered of this topic since it was forgotten last."""
+    place = _generation_place(topic)
+    if word := cache.get(place):
+        return str(word)
+    # Of all who find none, one chooses. A number would begin at 1 again, where old entries may still lie.
+    cache.add(place, secrets.token_hex(8), timeout=0)
+    return str(cache.get(place))
+
+
+def _generation_place(topic: str) -> str:
+    return f"{topic}:generation"
+
+
+def _place(kind: Kind, generation: str, key: tuple[object, ...]) -> str:
+    digest = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+    return f"{kind.topic}:{generation}:{_release()}:{kind.name}:{digest}"
+
+
+def _may_renew(place: str) -> bool:
+    return bool(cache.add(f"{place}:renewal", 1, timeout=RENEWAL_SECONDS))
+
+
+@for_ever
+def _release() -> str:
+    """A word for this release: what another one has remembered may have another shape."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "app").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -4,21 +4,30 @@ import re
 import unicodedata
 from typing import Any
 
-from sqlalchemy import Select, SQLColumnExpression
+from sqlalchemy import Select, SQLColumnExpression, or_
 
 LONGEST_SEARCH = 100  # characters; what comes after them is not looked for
 MOST_WORDS = 8
+AFTER_IT_NO_TAG_ENDS = "[^<>]*(<|$)"
 
 
-def containing(query: Select[Any], text: SQLColumnExpression[str], words: str) -> Select[Any]:
+def containing(
+    query: Select[Any], text: SQLColumnExpression[str], words: str, *, html: SQLColumnExpression[str] | None = None
+) -> Select[Any]:
     """The rows of `query` whose `text` contains every one of the words, in any order and any case.
+
+    html: where a word may stand as well, outside of its tags.
 
     Neither SQLite's `lower()` nor that of a PostgreSQL with the locale C knows letters outside ASCII. So each letter
     becomes a class of its forms, `[Пп]`, and both databases compare by regular expression: SQLAlchemy gives SQLite
     Python's `re`, PostgreSQL has its own; plain characters and classes mean the same to both.
     """
     for word in words[:LONGEST_SEARCH].split()[:MOST_WORDS]:
-        query = query.where(text.regexp_match(_pattern(word)))
+        pattern = _pattern(word)
+        found = text.regexp_match(pattern)
+        if html is not None:
+            found = or_(found, html.regexp_match(pattern + AFTER_IT_NO_TAG_ENDS))
+        query = query.where(found)
     return query
 
 

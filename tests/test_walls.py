@@ -63,6 +63,7 @@ MESSAGE_COPIED = Wall(own=OWNERS, others=EDITED.others, shared=OWNERS)
 TABLE: dict[str, Wall] = {
     **dict.fromkeys(("health.healthz", "health.readyz"), Wall(EVERYBODY)),
     **dict.fromkeys(("blog.home", "blog.list_posts", "blog.set_language"), Wall(EVERYBODY)),
+    **dict.fromkeys(("blog.atom_feed", "blog.rss_feed", "blog.sitemap", "blog.robots"), Wall(EVERYBODY)),
     "blog.show_post": Wall((ABSENT,) * 5),  # of a slug that there is none of
     # A recipient's link: whoever holds it is who they are; "forged" is nobody.
     **dict.fromkeys(("clients.leave", "clients.come_back"), Wall((ABSENT,) * 5)),

@@ -71,3 +71,12 @@ class PictureSize(Base):
     picture_id: Mapped[int] = mapped_column(ForeignKey("picture.id", ondelete="CASCADE"), primary_key=True)
     width: Mapped[int] = mapped_column(primary_key=True)  # pixels
     image: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)  # WebP without metadata
+
+
+class ViewBatch(Base):
+    """A batch of counted views that has reached the articles: whoever brings it again finds its name here."""
+
+    __tablename__ = "view_batch"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)  # random, see app.blog.counter
+    added_at: Mapped[datetime] = mapped_column(default=clock.now, index=True)
