@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint format bench lock vendor translations clean
+.PHONY: help run test chaos lint format bench lighthouse lock vendor translations clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ format: $(VENV)/.test ## Let ruff mend what it can
 
 bench: $(VENV)/.test ## Measure the figures of docs/performance.md
 	@$(BIN)/python -m bench
+
+lighthouse: $(VENV)/.test ## Measure the public pages with Lighthouse (needs npm and Chromium)
+	@$(BIN)/python -m dev.lighthouse
 
 $(VENV)/.run: requirements/run.lock
 	@sh dev/install.sh $(PYTHON) $(VENV) $<

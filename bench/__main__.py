@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import engine, lateness, scale
+from bench import engine, home, lateness, scale
 from bench.figures import Figure, Measure
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -20,6 +20,7 @@ MEASURES: dict[tuple[str, ...], Measure] = {
     scale.DUE_KEYS: scale.measure_due,
     lateness.KEYS: lateness.measure,
     scale.MEMORY_KEYS: scale.measure_memory,
+    home.KEYS: home.measure,
 }
 PACKAGES = ("flask", "sqlalchemy", "rq", "rq-scheduler", "redis", "psycopg2-binary", "gunicorn")
 

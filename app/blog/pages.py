@@ -2,7 +2,7 @@
 
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from app.blog.counter import is_robot
+from app.blog.models import Picture
 from app.blog.queries import Article, Card, Cover
 
 SHORTEST_COMPRESSED = 500  # bytes; less gains nothing
@@ -116,15 +117,24 @@ def absolute(path: str) -> str:
     return base_url() + path
 
 
-def picture_url(cover: Cover, width: int) -> str:
-    """The size of a picture that is `width` pixels wide, or the next larger one."""
-    fits = min((each for each in cover.widths if each >= width), default=max(cover.widths))
-    return f"/blog/pictures/{cover.key}/{fits}.webp"
+def picture_url(picture: Cover | Picture, width: int) -> str:
+    """Where the size is that is `width` pixels wide, or the next larger one."""
+    return f"/blog/pictures/{picture.key}/{_width_of(picture, width)}.webp"
 
 
-def srcset(cover: Cover) -> str:
+def srcset(picture: Cover | Picture) -> str:
     """All sizes of a picture, for <img srcset>."""
-    return ", ".join(f"{picture_url(cover, width)} {width}w" for width in cover.widths)
+    return ", ".join(f"{picture_url(picture, width)} {width}w" for width in _widths(picture))
+
+
+def _width_of(picture: Cover | Picture, width: int) -> int:
+    widths = _widths(picture)
+    return min((each for each in widths if each >= width), default=max(widths))
+
+
+def _widths(picture: Cover | Picture) -> Sequence[int]:
+    """Of a preview's cover, which comes as its row, as well."""
+    return picture.widths if isinstance(picture, Cover) else [size.width for size in picture.sizes]
 
 
 def sharing_picture(cover: Cover | None = None) -> dict[str, Any]:
@@ -132,7 +142,7 @@ def sharing_picture(cover: Cover | None = None) -> dict[str, Any]:
     if cover is None:
         width, height = SHARING_SIZE
         return {"url": absolute(url_for("static", filename="img/sharing.png")), "width": width, "height": height}
-    width = min((each for each in cover.widths if each >= SHARING_SIZE[0]), default=max(cover.widths))
+    width = _width_of(cover, SHARING_SIZE[0])
     height = round(cover.height * width / cover.width)
     return {"url": absolute(picture_url(cover, width)), "width": width, "height": height, "alt": cover.alt}
 
@@ -165,7 +175,7 @@ def about_the_article(article: Article) -> Markup:
         "datePublished": card.published_at.isoformat(),
         "dateModified": card.changed_at.isoformat(),
         "image": sharing_picture(card.cover)["url"],
-        "author": {"@type": "Person", "name": card.author} if card.author else {"@id": f"{base}/#organization"},
+        "author": {"@type": "Person", "name": card.author.name} if card.author else {"@id": f"{base}/#organization"},
         "publisher": {"@type": "Organization", "@id": f"{base}/#organization", "name": "Golub", "url": f"{base}/"},
     }
     if card.words:

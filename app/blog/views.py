@@ -25,6 +25,7 @@ from app.extensions import db
 blueprint = Blueprint("blog", __name__)
 blueprint.add_app_template_global(pages.absolute, "absolute_url")
 blueprint.add_app_template_global(pages.picture_url, "picture_url")
+blueprint.add_app_template_global(queries.minutes_to_read, "minutes_to_read")
 blueprint.add_app_template_global(pages.srcset, "picture_srcset")
 blueprint.add_app_template_global(pages.sharing_picture, "sharing_picture")
 
@@ -92,7 +93,13 @@ def show_post(slug: str) -> Response:
             return make_response(redirect(url_for(".show_post", slug=current), HTTPStatus.MOVED_PERMANENTLY))
         raise
     _count_view(article)
-    response = web.render("blog/show.html", article=article, linked_data=pages.about_the_article(article))
+    response = web.render(
+        "blog/show.html",
+        post=article.card,
+        html=article.html,
+        article=article,
+        linked_data=pages.about_the_article(article),
+    )
     return pages.for_guests(response, _later(article.card.changed_at, _changed_at()))
 
 

@@ -27,6 +27,7 @@ from app.mailings.models import Audience, Mailing
 from app.mailings.schedule import Period, Schedule, local_to_utc
 from app.mailings.service import Draft
 from app.messages import service as messages
+from app.messages.content import text_of
 from app.messages.models import Message
 from app.messages.service import MessageData
 
@@ -67,6 +68,7 @@ class Article:
     summary: str
     locale: str
     days_ago: int
+    tags: tuple[str, ...]
 
 
 ARTICLES = (
@@ -76,6 +78,7 @@ ARTICLES = (
         "Percentages are nice. But what happened to the one letter that your customer is calling about?",
         "en",
         1,
+        ("deliverability", "product"),
     ),
     Article(
         "nine-o-clock",
@@ -83,6 +86,7 @@ ARTICLES = (
         "Time zones, missing hours, the 31st of February: what a schedule must get right so that you can forget it.",
         "en",
         4,
+        ("product", "schedule"),
     ),
     Article(
         "vozvraty",
@@ -90,6 +94,7 @@ ARTICLES = (
         "Как читать ответы почтовых серверов, когда пробовать снова и почему важно вовремя остановиться.",
         "ru",
         9,
+        ("доставка", "советы"),
     ),
 )
 
@@ -214,15 +219,20 @@ def _publish(author: User) -> None:
     for article in ARTICLES:
         if article.slug in there:
             continue
+        html = (HERE / "posts" / f"{article.slug}.html").read_text(encoding="utf-8")
+        published_at = clock.now() - timedelta(days=article.days_ago)
         db.session.add(
             Post(
                 author_id=author.id,
                 title=article.title,
                 slug=article.slug,
                 summary=article.summary,
-                html=(HERE / "posts" / f"{article.slug}.html").read_text(encoding="utf-8"),
+                html=html,
                 locale=article.locale,
-                created_at=clock.now() - timedelta(days=article.days_ago),
-                published_at=clock.now() - timedelta(days=article.days_ago),
+                tags=list(article.tags),
+                words=len(text_of(html).split()),
+                created_at=published_at,
+                updated_at=published_at,
+                published_at=published_at,
             )
         )
