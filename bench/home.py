@@ -71,7 +71,7 @@ def _fill(here: World) -> None:
         _copy(client, OWNERS * CLIENTS_OF_ONE, owner_id=of_owner, email=address, email_key=address)
         states = "(ARRAY['completed', 'completed', 'completed', 'sent', 'running', 'paused', 'created'])[1 + n % 7]"
         _copy(mailing, MAILINGS, owner_id=of_owner, status=states)
-        _copy(run, MAILINGS, owner_id=of_owner, mailing_id=f"{mailing.id} + n")
+        _copy(run, MAILINGS, owner_id=of_owner, mailing_id=f"{mailing.id + 1} + n")
         _copy(post, POSTS, slug="'article-' || n", locale="(ARRAY['en', 'ru'])[1 + n % 2]", views="n")
         db.session.commit()
         # As autovacuum would have done long ago.
