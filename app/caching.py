@@ -1,7 +1,8 @@
 """What is remembered of public pages, for how long, and how it is forgotten: the service's one policy of caching.
 
-Remembered are data that are the same for everybody, never a page: a page shows who is logged in, their language, their
-token. What differs by language or address has it in its key; nothing here may depend on who asks.
+Remembered are data, and of the home page the part that all guests of one language share; never a page: a page shows
+who is logged in, their token, their messages. What differs by language or address has it in its key; nothing here may
+depend on who asks.
 
 Three promises hold for every `Kind`:
 
@@ -11,7 +12,8 @@ Three promises hold for every `Kind`:
   word that was asked for before the reading, and forgetting is choosing another word.
 - Without Redis, or with one that hangs, pages are made anew each time. That is slower, and breaks nothing.
 
-An entry that is older than `seconds` is made anew by one reader, while the others still get the old one.
+An entry that is older than `seconds` is made anew by one reader, while the others still get the old one. What is heavy
+is made anew beside the pages, so that nobody waits for it, and takes no more than a twentieth of the time.
 """
 
 import hashlib
@@ -19,13 +21,17 @@ import secrets
 import time
 from collections.abc import Callable
 from functools import cache as for_ever
+from threading import Thread
 from typing import Any, NamedTuple, TypeVar, cast
 
 import structlog
+from flask import Flask, current_app
 from redis import Redis, RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import clock
 from app.config import ROOT
+from app.database import only_reads
 from app.extensions import cache
 
 log = structlog.get_logger(__name__)
@@ -39,13 +45,15 @@ class Kind(NamedTuple):
     topic: str
     name: str
     seconds: int
+    is_heavy: bool = False  # see above; what makes it needs no request
 
 
 BLOG = "blog"
 FIGURES = "figures"
 
-HOME_FIGURES = Kind(FIGURES, "home", 60)
-RANDOM_POSTS = Kind(BLOG, "random", 60)
+HOME_FIGURES = Kind(FIGURES, "home", 50, is_heavy=True)
+RANDOM_POSTS = Kind(BLOG, "random", 50)
+HOME_FOR_GUESTS = Kind(BLOG, "guests", 10)  # made of the two above: together no more than a minute
 POST_LIST = Kind(BLOG, "list", 60)
 POST = Kind(BLOG, "post", 60)
 FEED = Kind(BLOG, "feed", 60)
@@ -54,6 +62,7 @@ BLOG_CHANGED = Kind(BLOG, "changed", 60)
 
 RENEWAL_SECONDS = 10  # whoever began to look anew and has not come back within these will not
 STALE_FOR = 2  # times its seconds: so long an entry lies there for the others, while one makes it anew
+SHARE_OF_HEAVY = 20  # times what it took to make it: so long it is good at least
 AWAY_SECONDS = 5  # so long a Redis that did not answer is asked nothing
 
 _away_until = 0.0  # time.monotonic() of this process
@@ -73,10 +82,35 @@ def remembered(kind: Kind, make: Callable[[], T], *key: object) -> T:
         value, good_until = kept
         if clock.now().timestamp() < good_until or not ask(lambda: _may_renew(place), False):
             return cast("T", value)
+        if kind.is_heavy:
+            _renew_beside(kind, place, make)
+            return cast("T", value)
+    return _make_and_keep(kind, place, make)
+
+
+def _make_and_keep(kind: Kind, place: str, make: Callable[[], T]) -> T:
+    began = time.monotonic()
     made = make()
-    entry = (made, clock.now().timestamp() + kind.seconds)
-    ask(lambda: cache.set(place, entry, timeout=kind.seconds * STALE_FOR), None)
+    seconds = kind.seconds
+    if kind.is_heavy:
+        seconds = max(seconds, round((time.monotonic() - began) * SHARE_OF_HEAVY))
+    entry = (made, clock.now().timestamp() + seconds)
+    ask(lambda: cache.set(place, entry, timeout=seconds * STALE_FOR), None)
     return made
+
+
+def _renew_beside(kind: Kind, place: str, make: Callable[[], object]) -> None:
+    app = cast("Flask", cast("Any", current_app)._get_current_object())
+
+    def renew() -> None:
+        only_reads.set(True)
+        with app.app_context():
+            try:
+                _make_and_keep(kind, place, make)
+            except SQLAlchemyError:  # the next one who comes when the old entry is gone sees it, too
+                log.exception("cache.not_renewed", kind=kind.name)
+
+    Thread(target=renew, name=f"renew-{kind.name}", daemon=True).start()
 
 
 def forget_blog() -> None:
@@ -126,7 +160,8 @@ def _generation_place(topic: str) -> str:
 
 def _place(kind: Kind, generation: str, key: tuple[object, ...]) -> str:
     digest = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
-    return f"{kind.topic}:{generation}:{_release()}:{kind.name}:{digest}"
+    release = _release(str(current_app.config.get("STATIC_VERSION")))
+    return f"{kind.topic}:{generation}:{release}:{kind.name}:{digest}"
 
 
 def _may_renew(place: str) -> bool:
@@ -134,9 +169,10 @@ def _may_renew(place: str) -> bool:
 
 
 @for_ever
-def _release() -> str:
+def _release(static_version: str) -> str:
     """A word for this release: what another one has remembered may have another shape."""
-    digest = hashlib.sha256()
-    for path in sorted((ROOT / "app").rglob("*.py")):
+    digest = hashlib.sha256(static_version.encode())
+    folder = ROOT / "app"
+    for path in sorted([*folder.rglob("*.py"), *(folder / "templates").rglob("*.*"), *folder.rglob("*.mo")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -32,6 +32,7 @@ def init_app(app: Flask, settings: Settings, headers: dict[str, str]) -> None:
     """headers: what every answer says to browsers."""
     source = Path(str(app.static_folder))
     version = version_of(source)
+    app.config["STATIC_VERSION"] = version
 
     @app.url_defaults
     def name_the_version(endpoint: str, values: dict[str, object]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
@@ -19,12 +19,14 @@ from sqlalchemy import event, update
 
 from app import caching, clock, create_app, queue
 from app.auth.models import User
+from app.blog import queries
 from app.blog.models import Post
 from app.caching import Kind
 from app.config import Settings
 from app.extensions import cache, db
 from dev import servers
 from tests import make
+from tests.live import wait_for
 
 NUMBERS = Kind("numbers", "one", 60)
 HTMX = {"HX-Request": "true"}
@@ -145,6 +147,46 @@ def test_of_many_one_makes_it_anew_and_the_others_get_the_old_one(app: Flask, la
     assert sorted(given) == [0] * 7 + [1]
 
 
+def test_nobody_waits_for_what_is_heavy(app: Flask, later: Callable[[float], None]) -> None:
+    heavy = Kind("numbers", "heavy", 60, is_heavy=True)
+    release = Event()
+
+    def make_slowly() -> str:
+        assert release.wait(5)
+        return "new"
+
+    with app.app_context():
+        assert caching.remembered(heavy, lambda: "old") == "old"
+        later(61)
+        assert [caching.remembered(heavy, make_slowly) for _ in range(3)] == ["old"] * 3
+        release.set()
+        wait_for(lambda: caching.remembered(heavy, lambda: "unasked") == "new", 5)
+
+
+@pytest.mark.usefixtures("context")
+def test_what_is_heavy_takes_a_twentieth_of_the_time(make_number: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    heavy = Kind("numbers", "heavy", 60, is_heavy=True)
+    moments = iter([1000.0, 1010.0])
+    monkeypatch.setattr(caching, "_make_and_keep", timed(caching._make_and_keep, moments, monkeypatch))
+    caching.remembered(heavy, make_number)
+    monkeypatch.undo()
+    now = clock.now()
+    for seconds, calls in ((199, 1), (100, 1)):
+        monkeypatch.setattr(caching.clock, "now", lambda seconds=seconds: now + timedelta(seconds=seconds))
+        assert caching.remembered(heavy, make_number) == calls
+
+
+def timed(real: Callable[..., Any], moments: Iterator[float], patch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`real`, during which the monotonic clock shows these moments."""
+
+    def run(*given: Any) -> Any:
+        with patch.context() as inner:
+            inner.setattr(caching.time, "monotonic", lambda: next(moments, 1010.0))
+            return real(*given)
+
+    return run
+
+
 # Forgetting
 
 
@@ -185,7 +227,7 @@ def test_a_lost_generation_brings_nothing_old_back(make_number: Counting) -> Non
 @pytest.mark.usefixtures("context")
 def test_another_release_has_a_memory_of_its_own(make_number: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
     caching.remembered(NUMBERS, make_number)
-    monkeypatch.setattr(caching, "_release", lambda: "another")
+    monkeypatch.setattr(caching, "_release", lambda _static: "another")
     assert caching.remembered(NUMBERS, make_number) == 2
 
 
@@ -244,7 +286,7 @@ def test_an_article_appears_by_itself_within_the_stated_time(
     assert "About tomorrow" in client.get("/").text
 
 
-def test_the_figures_are_a_minute_old_at_most(
+def test_the_figures_are_made_anew_after_a_minute(
     app: Flask, client: FlaskClient, owner: User, later: Callable[[float], None]
 ) -> None:
     def mailings() -> str:
@@ -255,7 +297,15 @@ def test_the_figures_are_a_minute_old_at_most(
         make.mailing(owner)
         db.session.commit()
     assert mailings() == "0"
-    later(61)
+    later(51)
+    assert mailings() == "0"  # made anew beside it
+
+    def are_new() -> bool:
+        with app.app_context():
+            return caching.remembered(caching.HOME_FIGURES, queries.figures).mailings == 1
+
+    wait_for(are_new, 5)
+    later(62)
     assert mailings() == "1"
 
 
