@@ -60,7 +60,7 @@ FEED = Kind(BLOG, "feed", 60)
 SITEMAP = Kind(BLOG, "sitemap", 600)
 BLOG_CHANGED = Kind(BLOG, "changed", 60)
 
-RENEWAL_SECONDS = 10  # whoever began to look anew and has not come back within these will not
+RENEWAL_SECONDS = 60  # whoever began to make it anew and has not come back within these will not
 STALE_FOR = 2  # times its seconds: so long an entry lies there for the others, while one makes it anew
 SHARE_OF_HEAVY = 20  # times what it took to make it: so long it is good at least
 AWAY_SECONDS = 5  # so long a Redis that did not answer is asked nothing
@@ -85,6 +85,7 @@ def remembered(kind: Kind, make: Callable[[], T], *key: object) -> T:
         if kind.is_heavy:
             _renew_beside(kind, place, make)
             return cast("T", value)
+        return _renew(kind, place, make)
     return _make_and_keep(kind, place, make)
 
 
@@ -99,6 +100,12 @@ def _make_and_keep(kind: Kind, place: str, make: Callable[[], T]) -> T:
     return made
 
 
+def _renew(kind: Kind, place: str, make: Callable[[], T]) -> T:
+    made = _make_and_keep(kind, place, make)
+    ask(lambda: cache.delete(_renewal(place)), None)
+    return made
+
+
 def _renew_beside(kind: Kind, place: str, make: Callable[[], object]) -> None:
     app = cast("Flask", cast("Any", current_app)._get_current_object())
 
@@ -106,7 +113,7 @@ def _renew_beside(kind: Kind, place: str, make: Callable[[], object]) -> None:
         only_reads.set(True)
         with app.app_context():
             try:
-                _make_and_keep(kind, place, make)
+                _renew(kind, place, make)
             except SQLAlchemyError:  # the next one who comes when the old entry is gone sees it, too
                 log.exception("cache.not_renewed", kind=kind.name)
 
@@ -165,7 +172,11 @@ def _place(kind: Kind, generation: str, key: tuple[object, ...]) -> str:
 
 
 def _may_renew(place: str) -> bool:
-    return bool(cache.add(f"{place}:renewal", 1, timeout=RENEWAL_SECONDS))
+    return bool(cache.add(_renewal(place), 1, timeout=RENEWAL_SECONDS))
+
+
+def _renewal(place: str) -> str:
+    return f"{place}:renewal"
 
 
 @for_ever

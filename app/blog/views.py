@@ -68,7 +68,8 @@ def list_posts() -> Response:
     """The articles in one language: that of the address, else the reader's."""
     given = request.args.get("lang", "")
     language = given if given in web.LANGUAGES else _language()
-    tag, words = request.args.get("tag", "")[:LONGEST_TAG].lower(), request.args.get("q", "").strip()
+    tag = request.args.get("tag", "").replace("\0", " ")[:LONGEST_TAG].lower()  # PostgreSQL's JSON has no NUL
+    words = request.args.get("q", "").strip()
     cursor = request.args.get("cursor")
     listing = _listing(language, tag, words, cursor)
     response = web.render(
