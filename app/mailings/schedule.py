@@ -5,6 +5,7 @@ clocks change. Every occurrence is computed from the start and its own number, n
 of the 31st falls on the 28th of February and on the 31st of March, and the thousandth costs no more than the first.
 """
 
+from bisect import bisect_left
 from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ LAST = -1  # as `month_week`: the last one of that weekday in the month
 DAYS_OF_WEEK = 7
 MONTHS = 12
 INSTANT = timedelta(microseconds=1)
+END_OF_TIME = datetime(MAXYEAR, 1, 2, tzinfo=UTC)  # by then all clocks show the last year, in which nothing runs
 
 
 class Period(StrEnum):
@@ -69,15 +71,11 @@ def local_to_utc(naive: datetime, timezone: str) -> datetime:
 
 
 def _end_of_gap(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
-    """The moment between two at which the zone's offset changes, by bisection to the second."""
+    """The moment after the one and not after the other at which the zone's offset changes: a whole second, always."""
     offset = before.astimezone(zone).utcoffset()
-    while after - before > timedelta(seconds=1):
-        middle = (before + (after - before) / 2).replace(microsecond=0)
-        if middle.astimezone(zone).utcoffset() == offset:
-            before = middle
-        else:
-            after = middle
-    return after
+    seconds = range(int(before.timestamp()) + 1, int(after.timestamp()) + 1)
+    first = bisect_left(seconds, True, key=lambda second: datetime.fromtimestamp(second, zone).utcoffset() != offset)
+    return datetime.fromtimestamp(seconds[first], UTC)
 
 
 def occurrences(schedule: Schedule, *, after: datetime) -> Iterator[datetime]:
@@ -114,7 +112,8 @@ class _Rhythm:
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
         self.zone = ZoneInfo(schedule.timezone)
-        self.start = schedule.start_at.astimezone(self.zone).replace(tzinfo=None, fold=0)
+        self.start = min(schedule.start_at, END_OF_TIME).astimezone(self.zone).replace(tzinfo=None, fold=0)
+        self.most = 1 if schedule.period is Period.ONCE else schedule.occurrences_max
         self.weekdays = sorted(schedule.weekdays) or [self.start.weekday()]
         self.too_early = self._dates_before_start()
 
@@ -127,8 +126,7 @@ class _Rhythm:
             yield moment
 
     def moment(self, number: int) -> datetime | None:
-        most = 1 if self.schedule.period is Period.ONCE else self.schedule.occurrences_max
-        day = self._date(number + self.too_early) if most is None or number < most else None
+        day = self._date(number + self.too_early) if self.most is None or number < self.most else None
         if day is None:
             return None
         local = datetime.combine(day, self.start.time())
@@ -136,19 +134,22 @@ class _Rhythm:
         return self.schedule.start_at.astimezone(UTC) if local == self.start else local_to_utc(local, str(self.zone))
 
     def number_near(self, moment: datetime) -> int:
-        """A number at or a little before the first occurrence after that moment: no need to count from the start."""
-        local = moment.astimezone(self.zone)
+        """A number a little before the first occurrence after that moment, or before the end of all occurrences.
+
+        So there is no need to count from the start.
+        """
+        end = min(self.schedule.end_at or END_OF_TIME, END_OF_TIME)
+        local = min(max(moment, self.schedule.start_at), end).astimezone(self.zone)
         match self.schedule.period:
-            case Period.ONCE:
-                return 0
-            case Period.DAILY:
-                periods = (local.date() - self.start.date()).days
             case Period.WEEKLY:
                 periods = (_monday(local.date()) - _monday(self.start.date())).days // DAYS_OF_WEEK
             case Period.MONTHLY:
                 periods = _months(local.date()) - _months(self.start.date())
+            case _:
+                periods = (local.date() - self.start.date()).days
         a_period = len(self.weekdays) if self.schedule.period is Period.WEEKLY else 1
         number = periods // self.schedule.every * a_period - self.too_early
+        number = number if self.most is None else min(number, self.most)
         return max(0, number - 2)  # a change of the clocks, or a short month, may put it one back
 
     def _dates_before_start(self) -> int:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import strategies as st
 
 from app import clock
 from app.mailings.schedule import Period, Schedule, latest_occurrence, local_to_utc, occurrences
+
+
+pytestmark = pytest.mark.one_database
 
 
 def utc(text: str) -> datetime:
@@ -99,3 +103,18 @@ def test_occurrences_increase_begin_after_the_moment_asked_for_and_skip_none(
     assert latest is not None
     assert latest <= after
     assert next(iter(occurrences(Schedule(start, None, period, zone), after=latest))) == found[0]
+
+
+def test_the_first_microseconds_of_a_gap_move_to_its_end_as_well() -> None:
+    just_inside = datetime.fromisoformat("2027-03-28 02:00:00.500000")
+    assert local_to_utc(just_inside, "Europe/Berlin") == utc("2027-03-28 01:00")
+
+
+@pytest.mark.parametrize(
+    "ending", [{"occurrences_max": 3}, {"end_at": utc("2026-01-03 09:01")}], ids=["a number", "an end"]
+)
+def test_the_latest_occurrence_is_known_however_long_it_is_all_over(ending: dict[str, Any]) -> None:
+    daily = Schedule(
+        **({"start_at": utc("2026-01-01 09:00"), "end_at": None} | ending), period=Period.DAILY, timezone="UTC"
+    )
+    assert latest_occurrence(daily, until=utc("2036-01-01 09:00")) == utc("2026-01-03 09:00")
