@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from app import clock
 from app.mailings.schedule import Period, Schedule, latest_occurrence, local_to_utc, occurrences
 
-
 pytestmark = pytest.mark.one_database
 
 
@@ -118,3 +117,10 @@ def test_the_latest_occurrence_is_known_however_long_it_is_all_over(ending: dict
         **({"start_at": utc("2026-01-01 09:00"), "end_at": None} | ending), period=Period.DAILY, timezone="UTC"
     )
     assert latest_occurrence(daily, until=utc("2036-01-01 09:00")) == utc("2026-01-03 09:00")
+
+
+def test_a_day_that_never_was_counts_as_one_of_a_limited_number() -> None:
+    """At the most so many: on 30 December 2011, which Samoa left out, the first moment after it stands for both."""
+    midnights = Schedule(utc("2011-12-29 10:00"), None, Period.DAILY, "Pacific/Apia", occurrences_max=4)
+    found = list(occurrences(midnights, after=utc("2011-12-01 00:00")))
+    assert found == [utc("2011-12-29 10:00"), utc("2011-12-30 10:00"), utc("2011-12-31 10:00")]
