@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 from app.delivery.models import Missed
 from app.mailings.models import Misfire
-from app.mailings.schedule import Schedule, occurrences, occurrences_between
+from app.mailings.schedule import INSTANT, Schedule, occurrences, occurrences_between
 
 # What begins within this time is on time: to start the workers anew is no downtime.
 ON_TIME = timedelta(minutes=5)
@@ -41,12 +40,14 @@ def judge(schedule: Schedule, rule: Rule, *, due: datetime, now: datetime) -> Ve
 
     due: not after `now`; it counts even where the schedule knows no such moment (a mailing that starts at once).
     """
-    moments = [due, *(moment for moment in occurrences_between(schedule, due, now) if moment > due)][-ROWS_MAX:]
-    latest = moments[-1]
+    passed = [due, *occurrences_between(schedule, due + INSTANT, now)]
+    *earlier, latest = passed[-ROWS_MAX:]
     next_run_at = next(occurrences(schedule, after=now), None)
     why = _why_not(latest, next_run_at, schedule.end_at, rule, now)
-    before = why if why in (Missed.RULE, Missed.ENDED) else Missed.COLLAPSED
-    missed = [(moment, before) for moment, _later in pairwise(moments)]
+    why_earlier = Missed.RULE if rule.misfire is Misfire.SKIP else Missed.COLLAPSED
+    if why is Missed.ENDED:
+        why_earlier = why
+    missed = [(moment, why_earlier) for moment in earlier]
     if why is None:
         return Verdict(latest, missed, next_run_at)
     return Verdict(None, [*missed, (latest, why)], next_run_at)

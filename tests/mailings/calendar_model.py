@@ -6,7 +6,7 @@ Written from the docstring of `Schedule` alone. It shares no code with `app.mail
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from importlib import resources
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import TZPATH, ZoneInfo, available_timezones
@@ -40,6 +40,10 @@ def moments(schedule: Schedule) -> Iterator[datetime]:
         if moment != latest:  # of two in one, where a day never was, there is one
             yield moment
         latest = moment
+
+
+def moments_until(schedule: Schedule, last: datetime) -> Iterator[datetime]:
+    return takewhile(lambda moment: moment <= last, moments(schedule))
 
 
 def dates(schedule: Schedule) -> Iterator[date]:
