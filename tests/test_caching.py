@@ -442,6 +442,7 @@ def lonely(settings: Settings, tmp_path: Path, app: Flask) -> Iterator[tuple[Fla
         yield made, redis
         with made.app_context():
             db.engine.dispose()
+        make.limits_as_before(settings)
 
 
 @pytest.mark.usefixtures("posts")

@@ -1,6 +1,6 @@
 """From what is due to runs: set-based, idempotent, and harmless when several do it at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -92,8 +92,7 @@ def _begin_due(verdicts: Mapping[int, Verdict], sender: str) -> list[int]:
 
 def _write_missed(verdicts: Mapping[int, Verdict]) -> None:
     """A row for every occurrence that is not begun. One that has a row already keeps it."""
-    stale = update(Run).where(Run.missed == Missed.ASKED, Run.mailing_id.in_(verdicts))
-    db.session.execute(stale.values(missed=Missed.UNANSWERED), execution_options={"synchronize_session": False})
+    end_questions(list(verdicts), Missed.UNANSWERED)
     rows = [
         {"id": key, "moment": moment, "missed": why}
         for key, verdict in verdicts.items()
@@ -127,6 +126,21 @@ def _ask_owners(asked: Mapping[int, datetime]) -> None:
             lines = [f"{mailing.name}: {clock_time(asked[mailing.id], mailing.timezone)}" for mailing in theirs]
         more = max(0, len(lines) - NAMED_IN_LETTER)
         outbox.write(LetterKind.RUNS_MISSED, owner, mailings=lines[:NAMED_IN_LETTER], more=more)
+
+
+def end_questions(mailing_ids: Collection[int] | Select[int], why: Missed) -> None:
+    """Nobody is asked any more about missed runs of these mailings."""
+    asked = update(Run).where(Run.missed == Missed.ASKED, Run.mailing_id.in_(mailing_ids))
+    db.session.execute(asked.values(missed=why).execution_options(synchronize_session="fetch"))
+
+
+def end_late_questions() -> None:
+    """Whose mailing has ended can't be sent any more, and whoever is asked could only say no."""
+    over = select(Mailing.id).join(Run, Run.mailing_id == Mailing.id)
+    ended = db.session.scalars(over.where(Run.missed == Missed.ASKED, Mailing.end_at <= clock.now())).all()
+    if ended:
+        end_questions(ended, Missed.ENDED)
+        settle(ended)
 
 
 def _set_next_run(verdicts: Mapping[int, Verdict]) -> None:

@@ -143,10 +143,7 @@ class MailingForm(ScheduleFields):
 
     def upcoming_runs(self, count: int) -> list[datetime]:
         """The next `count` moments at which it would run; `asked_at` means: at once."""
-        has_run = (
-            self.mailing is not None and db.session.scalar(queries.begun_runs_of(self.mailing).limit(1)) is not None
-        )
-        return self.upcoming(count, has_run=has_run)
+        return self.upcoming(count, has_run=self.mailing is not None and service.has_run(self.mailing))
 
     def number_of_recipients(self) -> int | None:
         """How many clients it would go to now, or None for an audience with errors."""

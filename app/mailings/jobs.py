@@ -126,6 +126,7 @@ def sweep() -> None:
     for run_id in db.session.scalars(ledger.overdue_runs(clock.now()).limit(SWEEP_LIMIT)).all():
         delivery.skip_pending(run_id, SkipReason.ENDED)
         db.session.commit()
+    dispatch.end_late_questions()
     status.settle(db.session.scalars(status.unsettled().limit(SWEEP_LIMIT)).all())
     db.session.commit()
     _set_lost_jobs_again()

@@ -80,11 +80,6 @@ def runs_of(mailing: Mailing, *, since: int | None = None, before: int | None = 
     return query if before is None else query.where(Run.id < before)
 
 
-def begun_runs_of(mailing: Mailing) -> Select[Run]:
-    """Those of the mailing's runs that were not missed."""
-    return select(Run).where(Run.mailing_id == mailing.id, Run.missed.is_(None))
-
-
 def unfinished_runs_of(mailing: Mailing) -> Select[Run]:
     return select(Run).where(Run.mailing_id == mailing.id, Run.status != RunStatus.DONE)
 

@@ -111,6 +111,8 @@ class ScheduleFields(FlaskForm):
 
     def _check_window(self) -> None:
         schedule = self.schedule()
+        if self.mailing is not None and schedule == self.mailing.schedule:
+            return  # whoever renames a mailing that is over need not bring it back to life
         if schedule.end_at is not None and schedule.end_at <= schedule.start_at:
             _complain(self.end_at, _("The end must come after the start."))
         elif schedule.end_at is not None and schedule.end_at <= self.asked_at:
@@ -203,10 +205,15 @@ def moved_ahead(schedule: Schedule, now: datetime) -> Schedule:
     """
     if schedule.start_at > now:
         return schedule
+    start = on_the_clock(schedule.start_at, schedule.timezone)
+    if schedule.period is Period.MONTHLY and schedule.month_day is None and schedule.month_week is None:
+        schedule = replace(schedule, month_day=start.day)  # the new start may lie on a shorter month's last day
     endless = replace(schedule, end_at=None, occurrences_max=None)
     if schedule.period is Period.ONCE:
         endless = replace(endless, period=Period.DAILY)
-    start_at = next(occurrences(endless, after=now))
+    ahead = occurrences(endless, after=now)
+    # Not one that a change of the clocks has moved: what comes after it would follow.
+    start_at = next(moment for moment in ahead if on_the_clock(moment, schedule.timezone).time() == start.time())
     end_at = schedule.end_at if schedule.end_at and schedule.end_at > start_at else None
     return replace(schedule, start_at=start_at, end_at=end_at)
 

@@ -20,8 +20,8 @@ from app.extensions import db
 from app.mailings import dispatch
 from app.mailings.misfires import HOWEVER_LATE, Rule
 from app.mailings.models import Audience, Mailing, MailingStatus, mailing_client
-from app.mailings.queries import begun_runs_of, unfinished_runs_of
-from app.mailings.schedule import Period, Schedule, latest_occurrence, occurrences
+from app.mailings.queries import runs_of, unfinished_runs_of
+from app.mailings.schedule import Period, Schedule, latest_occurrence, occurrences, occurrences_between
 from app.mailings.status import settle
 from app.messages import queries as messages
 from app.messages.models import Message
@@ -74,7 +74,7 @@ def edit(mailing: Mailing, draft: Draft) -> None:
     _refuse_while_preparing(mailing)
     before = mailing.schedule
     _fill(mailing, draft)
-    if mailing.schedule != before:
+    if mailing.schedule != before and not _is_due(mailing):
         _plan_first_run(mailing)
     settle([mailing.id])
 
@@ -89,6 +89,7 @@ def start_now(mailing: Mailing) -> Run:
     _refuse_while_sending(mailing)
     _refuse_unless_startable(mailing)
     db.session.flush()
+    dispatch.end_questions([mailing.id], Missed.COLLAPSED)
     run = dispatch.begin_by_hand(mailing, _sender())
     if mailing.period is Period.ONCE:
         mailing.next_run_at = None
@@ -123,6 +124,7 @@ def decline(mailing: Mailing, run: Run) -> None:
     if run.missed is not Missed.ASKED:
         raise RuleBroken(_("There is nothing to decide about this run any more."))
     run.missed = Missed.DECLINED
+    settle([mailing.id])
 
 
 def resend(mailing: Mailing, run: Run, status: DeliveryStatus) -> int:
@@ -134,8 +136,6 @@ def resend(mailing: Mailing, run: Run, status: DeliveryStatus) -> int:
         RuleBroken: when it is deleted or disabled, its owner is blocked, or there is nothing to send again.
     """
     _lock(mailing)
-    if mailing.deleted_at is not None:
-        raise RuleBroken(_("This mailing is deleted."))
     _refuse_where_nothing_may_be_sent(mailing)
     again = delivery.resend(run.id, status)
     if not again:
@@ -184,6 +184,7 @@ def delete(mailing: Mailing) -> None:
     audit.record(Action.DELETED, owner_id=mailing.owner_id, subject=f"mailing {mailing.id}")
     mailing.deleted_at = clock.now()
     mailing.next_run_at = None
+    dispatch.end_questions([mailing.id], Missed.DECLINED)
     if mailing.audience is Audience.SEGMENT:  # nobody will ask for it again, and its owner may want to delete it
         mailing.audience, mailing.segment = Audience.ALL, None
     for run in db.session.scalars(unfinished_runs_of(mailing)).all():
@@ -278,6 +279,14 @@ def _plan_first_run(mailing: Mailing) -> None:
         raise RuleBroken(_("With these times it would never run."))
 
 
+def _is_due(mailing: Mailing) -> bool:
+    """Whether an occurrence waits to be begun, or to be told as missed, that the schedule still has."""
+    due = mailing.next_run_at
+    if due is None or due > clock.now() or not has_run(mailing):
+        return False
+    return next(occurrences_between(mailing.schedule, due, due), None) is not None
+
+
 def first_run(schedule: Schedule, *, now: datetime, has_run: bool) -> datetime | None:
     """When a mailing with this schedule begins if it is saved now; `now` itself where an occurrence is past already."""
     if not has_run and latest_occurrence(schedule, until=now) is not None:
@@ -286,8 +295,8 @@ def first_run(schedule: Schedule, *, now: datetime, has_run: bool) -> datetime |
 
 
 def has_run(mailing: Mailing) -> bool:
-    """Whether any occurrence of it was ever begun."""
-    return mailing.id is not None and db.session.scalar(begun_runs_of(mailing).limit(1)) is not None
+    """Whether any occurrence of it is past, begun or missed."""
+    return mailing.id is not None and db.session.scalar(runs_of(mailing).limit(1)) is not None
 
 
 def _lock(mailing: Mailing) -> None:
@@ -344,6 +353,8 @@ def _refuse_unless_startable(mailing: Mailing) -> None:
 
 
 def _refuse_where_nothing_may_be_sent(mailing: Mailing) -> None:
+    if mailing.deleted_at is not None:
+        raise RuleBroken(_("This mailing is deleted."))
     if mailing.owner.is_stopped:
         raise RuleBroken(_("The owner of this mailing is blocked, or has left."))
     if mailing.disabled_at is not None:

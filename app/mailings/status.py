@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import Select, case, exists, func, literal, select, update
+from sqlalchemy import Select, and_, case, exists, func, literal, select, update
 
-from app.delivery.models import Run, RunStatus
+from app.delivery.models import Missed, Run, RunStatus
 from app.extensions import db
 from app.mailings.models import Mailing, MailingStatus
 
@@ -16,7 +16,10 @@ def settle(mailing_ids: Collection[int]) -> None:
     status = case(
         (Mailing.paused_at.is_not(None), literal(MailingStatus.PAUSED, Mailing.status.type)),
         (of_it.where(Run.status != RunStatus.DONE).exists(), literal(MailingStatus.RUNNING, Mailing.status.type)),
-        (Mailing.next_run_at.is_(None), literal(MailingStatus.COMPLETED, Mailing.status.type)),
+        (
+            and_(Mailing.next_run_at.is_(None), ~of_it.where(Run.missed == Missed.ASKED).exists()),
+            literal(MailingStatus.COMPLETED, Mailing.status.type),
+        ),
         (of_it.where(Run.missed.is_(None)).exists(), literal(MailingStatus.SENT, Mailing.status.type)),
         else_=literal(MailingStatus.CREATED, Mailing.status.type),
     )

@@ -137,7 +137,7 @@ def what_comes_next(mailing: Mailing, *, is_waiting: bool = False) -> str:
 
 def _next_run(mailing: Mailing) -> str:
     if mailing.next_run_at is None:
-        return ""
+        return "" if mailing.status is MailingStatus.RUNNING else _("It waits for your decision.")
     at = moment_in_words(mailing.next_run_at, mailing.timezone)
     rhythm = _rhythm_after(mailing, mailing.next_run_at)
     if mailing.status is MailingStatus.CREATED:
@@ -255,7 +255,7 @@ def why_missed(run: Run) -> str:
         Missed.RULE: _("Not sent: its moment had passed, and this mailing is never sent late."),
         Missed.TOO_LATE: _("Not sent: it would have been later than this mailing allows."),
         Missed.NEXT_NEARER: _("Not sent: by then the next one was nearer."),
-        Missed.COLLAPSED: _("Not sent: a later one was missed, too, and stands for both."),
+        Missed.COLLAPSED: _("Not sent: a later one stands for it."),
         Missed.ENDED: _("Not sent: the end of the mailing came first."),
     }.get(run.missed, "")  # type: ignore[arg-type]
 

@@ -5,7 +5,8 @@ from flask import session
 
 from app import create_app
 from app.auth import limits
-from app.extensions import db, limiter
+from app.extensions import db
+from tests import make
 from tests.auth.test_login import log_in
 
 HTMX = {"HX-Request": "true"}
@@ -108,8 +109,6 @@ def test_with_redis_away_the_limits_hold_by_process(settings, app):
         answers = [fail(away.test_client(), "nobody@example.test").status_code for _try in range(12)]
         assert answers == [422] * 10 + [429] * 2
     finally:
-        # The limiter is one for all applications of a process: give it its Redis back.
-        create_app(settings)
-        limiter._storage_dead = False
+        make.limits_as_before(settings)
         with away.app_context():
             db.engine.dispose()
