@@ -41,7 +41,13 @@ def write(app: Flask, editor: User) -> Write:
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """A list that grows with each time the public pages are to be made anew."""
     times: list[bool] = []
-    monkeypatch.setattr(caching, "forget_blog", lambda: times.append(True))
+    forget = caching.forget_blog
+
+    def count() -> None:
+        times.append(True)
+        forget()
+
+    monkeypatch.setattr(caching, "forget_blog", count)
     return times
 
 
