@@ -1,15 +1,18 @@
 """Writing an article in a real browser: from the first word to the reader, and what may go wrong on the way."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Page, expect
+from sqlalchemy import delete
 
 from app import clock, create_app
 from app.auth.roles import Role
+from app.blog.models import Post
 from app.config import Settings
 from app.extensions import db
 from tests import make
@@ -44,8 +47,8 @@ DROP = """async (kind) => {
 
 
 @pytest.fixture(scope="module")
-def articles(settings: Settings, database_url: str, service: str) -> dict[str, int]:
-    """A content manager with some articles, by title."""
+def articles(settings: Settings, database_url: str, service: str) -> Iterator[dict[str, int]]:
+    """A content manager with some articles, by title. In the end there is none: others count those that there are."""
     app: Flask = create_app(settings.model_copy(update={"database_url": database_url}))
     with app.app_context():
         editor = make.user(EDITOR, Role.EDITOR, name="Nina")
@@ -56,8 +59,11 @@ def articles(settings: Settings, database_url: str, service: str) -> dict[str, i
         db.session.commit()
         ids = {title: post.id for title, post in posts.items()}
         db.session.remove()
+    yield ids
+    with app.app_context():
+        db.session.execute(delete(Post))
+        db.session.commit()
         db.engine.dispose()
-    return ids
 
 
 @pytest.fixture
