@@ -19,7 +19,7 @@ from app.clients.queries import owned_by as clients_of
 from app.clients.queries import segments_of
 from app.extensions import db
 from app.fields import YEARS
-from app.mailings import queries
+from app.mailings import queries, service
 from app.mailings.models import Audience, Mailing
 from app.mailings.schedule import Schedule
 from app.mailings.schedule_form import ScheduleFields, moved_ahead, values_of_schedule
