@@ -421,7 +421,7 @@ class Courier:
             self._work.breaker.leave_probe()
 
     def _begin(self, delivery_id: int) -> None:
-        if self._halted:
+        if self._halted or not self._work.may_begin():
             raise NotAnyMore
         self._journal.begin(delivery_id)
         self._begun.add(delivery_id)

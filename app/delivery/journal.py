@@ -179,6 +179,11 @@ def seal(names: Iterable[str], redis: Redis) -> None:
         pipe.execute()
 
 
+def is_sealed(name: str, redis: Redis) -> bool:
+    """Raises: redis.RedisError"""
+    return bool(redis.exists(_seal_key(name)))
+
+
 def read(name: str, redis: Redis) -> Story:
     """What is in a journal.
 

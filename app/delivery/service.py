@@ -77,10 +77,15 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one claim holds."""
+    """What one claim holds.
+
+    journal: names the claim for good. Its id may be another's by the time that a slow worker comes back with it: SQLite
+    gives the highest one anew once its row is gone.
+    """
 
     claim_id: int
     deliveries: Sequence[Claimed]
+    journal: str
     empty_runs: Sequence[int] = ()  # that were looked at, and had nothing for us
     was_at_fault: bool = False  # some of its runs waited for the mail server
 
@@ -152,17 +157,19 @@ def claim(
     limit = grant(waiting) if waiting else 0
     if not chosen or (waiting and not limit):
         return None
-    holder = {"worker": worker, "leased_until": now + lease, "journal": open_journal()}
+    name = open_journal()
+    holder = {"worker": worker, "leased_until": now + lease, "journal": name}
     claim_id = db.session.connection().execute(_BEGIN_CLAIM, holder).scalar_one()
     what = {"runs": list(chosen), "now": now, "most": limit, "claim": claim_id}
     taken = Counter(run_id for _id, run_id in db.session.connection().execute(_TAKE, what))
     empty = [run_id for run_id in chosen if not taken[run_id]] if sum(taken.values()) < max(limit, 1) else []
     if not taken:
-        _give_back(claim_id)
-        return Batch(claim_id, [], empty), []
+        batch = Batch(claim_id, [], name, empty)
+        _give_back(batch)
+        return batch, []
     rows = db.session.connection().execute(queries.CLAIMED, {"claim": claim_id}).all()
     was_at_fault = any(fault for run_id, _pending, fault in found if run_id in taken)
-    batch = Batch(claim_id, [_claimed(row) for row in rows], empty, was_at_fault)
+    batch = Batch(claim_id, [_claimed(row) for row in rows], name, empty, was_at_fault)
     return batch, [
         Move(run_id, Counter({DeliveryStatus.PENDING: -count, DeliveryStatus.SENDING: count}), claim_id)
         for run_id, count in taken.items()
@@ -243,7 +250,8 @@ def rest_until_due(run_id: int) -> None:
 def renew(batch: Batch, lease: timedelta) -> bool:
     """Hold the claim for another lease; False when it is lost."""
     until = clock.now() + lease
-    return _rowcount(update(Claim).where(Claim.id == batch.claim_id).values(leased_until=until)) == 1
+    is_ours = (Claim.id == batch.claim_id, Claim.journal == batch.journal)
+    return _rowcount(update(Claim).where(*is_ours).values(leased_until=until)) == 1
 
 
 def outcome_of(claimed: Claimed, answer: Answer, settings: Settings) -> Outcome:
@@ -279,7 +287,7 @@ def record(batch: Batch, outcomes: Sequence[Outcome]) -> list[Move]:
     Raises:
         LostClaim: nothing was written.
     """
-    if not _give_back(batch.claim_id):
+    if not _give_back(batch):
         raise LostClaim
     return _write_outcomes(outcomes, DeliveryStatus.SENDING)
 
@@ -498,9 +506,11 @@ def recover(claim_id: int, settings: Settings, redis: Redis) -> list[int]:
     lost = db.session.scalar(select(Claim).where(Claim.id == claim_id).with_for_update(skip_locked=True))
     if lost is None:
         return []
+    if lost.journal and not journal.is_sealed(lost.journal, redis):
+        return []  # another one, that has got the number since: its worker lives, and nobody has told it to stop
     story = journal.read(lost.journal, redis) if lost.journal else journal.Story(is_whole=False)
     rows = db.session.connection().execute(queries.CLAIMED, {"claim": claim_id}).all()
-    batch = Batch(claim_id, [_claimed(row) for row in rows])
+    batch = Batch(claim_id, [_claimed(row) for row in rows], lost.journal)
     return move(record(batch, [_recovered(claimed, story, settings) for claimed in batch.deliveries]))
 
 
@@ -537,7 +547,7 @@ def correct_unknown(outcomes: Sequence[Outcome]) -> int:
     return len(settled)
 
 
-_GIVE_BACK = delete(Claim).where(Claim.id == bindparam("claim"))
+_GIVE_BACK = delete(Claim).where(Claim.id == bindparam("claim"), Claim.journal == bindparam("name"))
 _DUE_AT = bindparam("due_at", type_=Run.resume_at.type)
 _MOVE = (
     update(Run)
@@ -554,9 +564,10 @@ _MOVE = (
 )
 
 
-def _give_back(claim_id: int) -> bool:
+def _give_back(batch: Batch) -> bool:
     """Delete the claim; False when somebody else has done so, and with it has settled its deliveries."""
-    return db.session.connection().execute(_GIVE_BACK, {"claim": claim_id}).rowcount == 1
+    ours = {"claim": batch.claim_id, "name": batch.journal}
+    return db.session.connection().execute(_GIVE_BACK, ours).rowcount == 1
 
 
 def _count(move: Move) -> int:

@@ -1,8 +1,10 @@
 """What goes wrong between two steps: a database, a Redis or another worker that changes things just then."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -19,7 +21,7 @@ from app.delivery.breaker import Breaker
 from app.delivery.engine import Courier
 from app.delivery.journal import Journal, JournalAway
 from app.delivery.models import Attempt, Claim, Delivery, DeliveryStatus, Run, RunStatus, SkipReason
-from app.delivery.service import Batch
+from app.delivery.service import Batch, LostClaim
 from app.delivery.smtp import SmtpTransport
 from app.delivery.transport import Reply
 from app.extensions import db
@@ -29,7 +31,9 @@ from tests.delivery.conftest import assert_reconciles
 from tests.delivery.test_breaker import come
 from tests.delivery.test_engine import deliver, slowly
 from tests.delivery.test_journal import die, held
-from tests.delivery.test_service import answered, record, taken
+from tests.delivery.test_service import answered, record, sent, taken
+from tests.delivery.test_smtp import ENVELOPE_OK, in_turns
+from tests.scripted import ScriptedServer
 from tests.smtp import RecordingSmtp
 
 PlannedRun = Callable[..., Run]
@@ -171,6 +175,25 @@ def test_a_fault_after_an_answer_does_not_make_it_unheard(
     assert (run.unknown, run.pending) == (1, 1)
 
 
+def test_a_process_that_is_asked_to_end_begins_nothing_after_what_it_breaks_off(
+    planned_run: PlannedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would hang as the one before, and be unknown."""
+    run = planned_run(5)
+    monkeypatch.setattr(engine, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(engine, "stopping", threading.Event())
+
+    def hang(connection: socket.socket) -> None:
+        in_turns((b"DATA\r\n", ENVELOPE_OK), (b"DATA\r\n", b""))(connection)
+        engine.stopping.set()
+        connection.recv(1)
+
+    with ScriptedServer(hang) as server:
+        deliver(mail_port=server.port)
+    run = assert_reconciles(run.id)
+    assert (run.unknown, run.pending) == (1, 4)
+
+
 # ── Redis ──
 
 
@@ -248,6 +271,50 @@ def later(claimed: service.Claimed) -> service.Outcome:
     return service.Outcome(
         claimed.run_id, claimed.delivery_id, DeliveryStatus.PENDING, attempts=1, not_before=not_before
     )
+
+
+def test_who_comes_back_with_a_claim_that_was_settled_touches_nobody_elses(
+    planned_run: PlannedRun, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite has given its number to another one: to settle that, as it was at first, would send all of it again."""
+    run = planned_run(3)
+    slow, other = Journal(redis), Journal(redis)
+    settled, _name = held(slow)
+    die(monkeypatch)
+    current, _name = held(other)
+    current = replace(current, claim_id=settled.claim_id)
+    db.session.execute(update(Claim).values(id=settled.claim_id))
+    db.session.execute(update(Delivery).values(claim_id=settled.claim_id))
+    db.session.commit()
+    assert not service.renew(settled, timedelta(minutes=2))
+    with pytest.raises(LostClaim):
+        service.record(settled, [service.untried(claimed) for claimed in settled.deliveries])
+    db.session.rollback()
+    record(current, sent(current))
+    slow.close()
+    other.close()
+    assert assert_reconciles(run.id).sent == 3
+
+
+def test_a_sweep_does_not_settle_a_claim_that_has_got_the_number_of_an_expired_one(
+    planned_run: PlannedRun, redis: Redis, settings: Settings
+) -> None:
+    """Its worker lives, knows nothing of it, and would go on to send what waits again by then."""
+    run = planned_run(3)
+    slow, other = Journal(redis), Journal(redis)
+    expired, name = held(slow)
+    journal.seal([name], redis)
+    record(expired, [service.untried(claimed) for claimed in expired.deliveries])
+    current, _name = held(other)
+    db.session.execute(update(Claim).values(id=expired.claim_id))
+    db.session.execute(update(Delivery).values(claim_id=expired.claim_id))
+    db.session.commit()
+    assert service.recover(expired.claim_id, settings, redis) == []
+    db.session.commit()
+    assert assert_reconciles(run.id).sending == 3
+    record(replace(current, claim_id=expired.claim_id), sent(current))
+    slow.close()
+    other.close()
 
 
 def test_what_another_worker_gives_back_ends_the_rest_of_its_run(planned_run: PlannedRun, smtp: RecordingSmtp) -> None:

@@ -180,7 +180,7 @@ def test_what_the_server_says_to_one_recipient_only_is_theirs_after_all(planned_
         others,
         [
             service.untried(refused),
-            *sent(Batch(others.claim_id, [accepted])),
+            *sent(Batch(others.claim_id, [accepted], others.journal)),
         ],
     )
     batch = taken(1)
