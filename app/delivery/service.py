@@ -113,7 +113,7 @@ class Move:
 
     run_id: int
     changes: Counter[DeliveryStatus]
-    claim_id: int | None = None  # of the claim that was taken
+    turn: int | None = None  # it has been served now, as the last one
     due_at: datetime | None = None  # of what came back to wait: the run must not rest for longer
 
 
@@ -170,8 +170,9 @@ def claim(
     rows = db.session.connection().execute(queries.CLAIMED, {"claim": claim_id}).all()
     was_at_fault = any(fault for run_id, _pending, fault in found if run_id in taken)
     batch = Batch(claim_id, [_claimed(row) for row in rows], name, empty, was_at_fault)
+    turn = _turn_of(claim_id)
     return batch, [
-        Move(run_id, Counter({DeliveryStatus.PENDING: -count, DeliveryStatus.SENDING: count}), claim_id)
+        Move(run_id, Counter({DeliveryStatus.PENDING: -count, DeliveryStatus.SENDING: count}), turn)
         for run_id, count in taken.items()
     ]
 
@@ -207,15 +208,22 @@ _TAKE = (
 )
 
 
-_DUE = select(
-    func.count().label("due"),
-).select_from(
+_LATEST_TURN = select(func.max(Run.last_claim)).where(Run.status == RunStatus.SENDING)
+_DUE = select(func.count()).select_from(
     select(Delivery.id)
     .join(Run, Run.id == Delivery.run_id)
     .where(Delivery.run_id.in_(bindparam("runs", expanding=True)), queries.IS_DUE, queries.MAY_SEND)
     .limit(bindparam("most", type_=Integer()))
     .subquery()
 )
+
+
+def _turn_of(claim_id: int) -> int:
+    """What grows from claim to claim. SQLite gives the same few ids again and again, and has one writer."""
+    if db.session.get_bind().dialect.name != "sqlite":
+        return claim_id
+    latest = db.session.connection().execute(_LATEST_TURN).scalar_one()
+    return int(latest or 0) + 1
 
 
 def _count_due(runs: Iterable[int], now: datetime, most: int) -> int:
@@ -555,7 +563,7 @@ _MOVE = (
     .values(
         {
             **{counter: counter + bindparam(status.value) for status, counter in COUNTERS.items()},
-            Run.last_claim: func.coalesce(bindparam("claim"), Run.last_claim),
+            Run.last_claim: func.coalesce(bindparam("turn"), Run.last_claim),
             # A rest for the mail server's sake goes on.
             Run.resume_at: case((and_(Run.fault == "", Run.resume_at > _DUE_AT), _DUE_AT), else_=Run.resume_at),
         }
@@ -576,7 +584,7 @@ def _count(move: Move) -> int:
     Returns how many of its messages are not at their end.
     """
     steps = {status.value: move.changes[status] for status in DeliveryStatus}
-    what = {"run": move.run_id, "claim": move.claim_id, "due_at": move.due_at, **steps}
+    what = {"run": move.run_id, "turn": move.turn, "due_at": move.due_at, **steps}
     return db.session.connection().execute(_MOVE, what).scalar_one()
 
 

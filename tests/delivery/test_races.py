@@ -273,6 +273,13 @@ def later(claimed: service.Claimed) -> service.Outcome:
     )
 
 
+def test_two_big_runs_take_turns_to_the_end(planned_run: PlannedRun, smtp: RecordingSmtp) -> None:
+    first, second = planned_run(6), planned_run(6)
+    deliver(claim_size=2)
+    order = [letter.message["Message-ID"].split(".run-")[1].split("@")[0] for letter in smtp.letters]
+    assert order[::2] == [str(first.id), str(second.id)] * 3
+
+
 def test_who_comes_back_with_a_claim_that_was_settled_touches_nobody_elses(
     planned_run: PlannedRun, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
