@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_caching import Cache
 from redis import ConnectionError as RedisAway
 from sqlalchemy import event, update
 
-from app import caching, clock, create_app, queue
+from app import caching, clock, queue
 from app.auth.models import User
 from app.blog import queries
 from app.blog.models import Post
 from app.caching import Kind
-from app.config import Settings
 from app.extensions import cache, db
 from dev import servers
 from tests import make
@@ -434,47 +434,43 @@ def test_times_are_shown_on_the_reader_s_own_clocks(app: Flask) -> None:
 
 
 @pytest.fixture
-def lonely(settings: Settings, tmp_path: Path, app: Flask) -> Iterator[tuple[Flask, Any]]:
-    """An application with a Redis of its own, and that Redis."""
+def lonely_redis(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[servers.RunningServer]:
+    """A Redis in which nothing is but what the application remembers."""
     with servers.start_redis(tmp_path, socket=None, port=None, persistent=False) as redis:
-        made = create_app(settings.model_copy(update={"redis_url": redis.url}))
-        made.config["WTF_CSRF_ENABLED"] = False
-        yield made, redis
-        with made.app_context():
-            db.engine.dispose()
-        make.limits_as_before(settings)
+        alone = Cache()
+        alone.init_app(app, config=dict(app.config) | {"CACHE_REDIS_URL": redis.url})
+        monkeypatch.setitem(app.extensions["cache"], cache, app.extensions["cache"][alone])
+        yield redis
 
 
 @pytest.mark.usefixtures("posts")
-def test_with_redis_gone_every_page_opens_and_is_fresh(app: Flask, lonely: tuple[Flask, Any]) -> None:
-    alone, redis = lonely
-    browser = alone.test_client()
+def test_with_redis_gone_every_page_opens_and_is_fresh(
+    app: Flask, client: FlaskClient, lonely_redis: servers.RunningServer
+) -> None:
     for path in PAGES:
-        assert browser.get(path).status_code == 200
-    redis.process.kill()
+        assert client.get(path).status_code == 200
+    lonely_redis.process.kill()
     rename(app, "About the new one")
     for path in (*PAGES, "/blog/feed.atom", "/blog/feed.rss", "/sitemap.xml", "/robots.txt"):
-        answer = browser.get(path)
+        answer = client.get(path)
         assert answer.status_code == 200, path
         if path in PAGES:
             assert "About the new one" in answer.text, path
-    with alone.app_context():
+    with app.app_context():
         caching.forget_blog()  # it says so in the log, and raises nothing
 
 
 @pytest.mark.usefixtures("posts")
-def test_with_redis_hanging_pages_open_and_wait_once(lonely: tuple[Flask, Any]) -> None:
-    alone, redis = lonely
-    browser = alone.test_client()
-    browser.get("/")
-    os.kill(redis.process.pid, signal.SIGSTOP)
+def test_with_redis_hanging_pages_open_and_wait_once(client: FlaskClient, lonely_redis: servers.RunningServer) -> None:
+    client.get("/")
+    os.kill(lonely_redis.process.pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
         for path in PAGES:
-            assert browser.get(path).status_code == 200
+            assert client.get(path).status_code == 200
         assert time.monotonic() - began < 3
     finally:
-        os.kill(redis.process.pid, signal.SIGCONT)
+        os.kill(lonely_redis.process.pid, signal.SIGCONT)
 
 
 @pytest.mark.usefixtures("context")
