@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import engine, home, lateness, scale
+from bench import dispatching, engine, home, lateness, scale
 from bench.figures import Figure, Measure
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -18,6 +18,7 @@ MEASURES: dict[tuple[str, ...], Measure] = {
     engine.SQLITE_KEYS: engine.measure_sqlite,
     scale.PREPARE_KEYS: scale.measure_prepare,
     scale.DUE_KEYS: scale.measure_due,
+    dispatching.KEYS: dispatching.measure,
     lateness.KEYS: lateness.measure,
     scale.MEMORY_KEYS: scale.measure_memory,
     home.KEYS: home.measure,
@@ -33,7 +34,7 @@ def main() -> int:
             f"There is no figure {', '.join(sorted(unknown))}. There are: {', '.join(sorted(known))}", file=sys.stderr
         )
         return 2
-    figures = _earlier() if only else {}
+    figures = {key: figure for key, figure in _earlier().items() if key in known} if only else {}
     for keys, measure in MEASURES.items():
         if not only or only & set(keys):
             print(f"Measuring {', '.join(keys)} …", flush=True)
