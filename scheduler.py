@@ -60,7 +60,8 @@ class PatientScheduler(Scheduler):
             self.connection.hset(self.key, "birth", time.time())
             self.heartbeat()
             for job, every in PERIODIC.items():
-                register_periodic(self, job, every)
+                # What was planned while Redis was away has no alarm, so the sweep must not wait for its turn.
+                register_periodic(self, job, every, at_once=self._is_away)
             if self.acquire_lock():
                 try:
                     self.enqueue_jobs()

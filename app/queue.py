@@ -141,10 +141,16 @@ def alarm(at: datetime, function: JobFunction, *ids: int) -> None:
         log.warning("queue.away", error=str(error), alarm=due.isoformat(), help="the sweep will set it again")
 
 
-def register_periodic(scheduler: Scheduler, function: JobFunction, every: timedelta) -> None:
-    """Make sure that rq-scheduler knows this periodic job, once, however often this is called."""
+def register_periodic(scheduler: Scheduler, function: JobFunction, every: timedelta, *, at_once: bool = False) -> None:
+    """Make sure that rq-scheduler knows this periodic job, once, however often this is called.
+
+    at_once: its turn is now, whenever it would have been.
+    """
     job_id = f"periodic-{_call_name(function, ())}"
-    if job_id in scheduler:
+    planned_for = scheduler.connection.zscore(scheduler.scheduled_jobs_key, job_id)
+    # Further ahead than it was ever set: the clock has been set back since, and would keep it away for as long.
+    is_near = planned_for is not None and float(planned_for) <= (clock.now() + 2 * every).timestamp()
+    if is_near and not at_once:
         return
     scheduler.schedule(
         clock.now(),

@@ -200,6 +200,27 @@ def test_the_sweep_is_back_after_a_flush(app: Flask, settings: Settings, redis: 
         assert process.is_running
 
 
+def test_the_sweep_does_not_wait_for_a_clock_that_was_set_back(
+    app: Flask, settings: Settings, redis: Redis, tmp_path: Path
+) -> None:
+    with scheduler(settings, tmp_path) as process:
+        wait_until(lambda: next_sweep(redis) > time.time(), 10, lambda: process.output)
+        redis.zadd(Scheduler.scheduled_jobs_key, {SWEEP: time.time() + 3600})
+        wait_until(lambda: next_sweep(redis) < time.time() + 60, 10, lambda: process.output)
+
+
+def test_the_sweep_comes_at_once_when_redis_is_back(own_redis: "OwnRedis", tmp_path: Path) -> None:
+    """What was planned meanwhile has no alarm."""
+    own_redis.start()
+    with scheduler(own_redis.settings, tmp_path) as process:
+        wait_until(lambda: next_sweep(own_redis.client) > time.time(), 10, lambda: process.output)
+        own_redis.stop()
+        process.wait_for("redis.away")
+        own_redis.start()
+        own_redis.client.delete("rq:queue:default")
+        wait_until(lambda: SWEEP in own_redis.client.lrange("rq:queue:default", 0, -1), 10, lambda: process.output)
+
+
 def test_without_workers_sweeps_do_not_pile_up(app: Flask, settings: Settings, redis: Redis, tmp_path: Path) -> None:
     with scheduler(settings, tmp_path) as process:
         wait_until(lambda: next_sweep(redis) > time.time(), 10, lambda: process.output)

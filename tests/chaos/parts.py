@@ -121,8 +121,15 @@ class MailServer:
 
     def accepted(self, domain: str) -> Counter[str]:
         """How often each recipient of this domain is in the server's record."""
-        lines = (self._folder / "accepted").read_text().splitlines()
-        return Counter(line.split(" ")[0] for line in lines if line.split(" ")[0].endswith(f"@{domain}"))
+        return Counter(recipient for recipient, _at in self._record(domain))
+
+    def accepted_at(self, domain: str) -> list[float]:
+        """When it accepted each of these messages, in seconds since the epoch."""
+        return [at for _recipient, at in self._record(domain)]
+
+    def _record(self, domain: str) -> list[tuple[str, float]]:
+        lines = [line.split(" ") for line in (self._folder / "accepted").read_text().splitlines()]
+        return [(recipient, float(at)) for recipient, _id, at in lines if recipient.endswith(f"@{domain}")]
 
     def stop(self) -> None:
         self._answers.close()

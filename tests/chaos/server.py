@@ -4,7 +4,8 @@
 
 It listens on two free ports of 127.0.0.1, one for mail and one for orders, and writes both into FOLDER/ports. An order
 is a line of JSON with some fields of `Behaviour`; the answer is a line of JSON that tells what has happened so far, and
-the order is in force by then. A line `recipient message-id` is in FOLDER/accepted before the 250 leaves.
+the order is in force by then. A line `recipient message-id seconds`, the last since the epoch, is in FOLDER/accepted
+before the 250 leaves.
 
 Nothing but the standard library: it starts at once, and handles some thousand messages a second.
 """
@@ -16,6 +17,7 @@ import json
 import os
 import re
 import sys
+import time
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,7 +136,8 @@ class MailServer:
     def record(self, recipient: str, body: bytes) -> None:
         """Write it down, past all buffers: our own end can't undo it."""
         found = MESSAGE_ID.search(body)
-        os.write(self._record, f"{recipient} {found[1].decode() if found else '-'}\n".encode())
+        message_id = found[1].decode() if found else "-"
+        os.write(self._record, f"{recipient} {message_id} {time.time():.6f}\n".encode())
         self.accepted += 1
 
     def refusal(self, recipient: str, *, after_body: bool) -> bytes | None:

@@ -139,7 +139,7 @@ class World:
             if not process.is_running:
                 process.start()
         wait_until(self.is_ready, WAIT_SECONDS, self.logs)
-        client = self._client()
+        client = self.client()
         for key in client.scan_iter("golub:breaker:*"):
             client.delete(key)
 
@@ -200,7 +200,7 @@ class World:
 
     def ring(self, job: JobFunction) -> None:
         """Put this job into the queue, as the scheduler does: whether it is there already or not."""
-        queue = rq.Queue(QUEUE_NAME, connection=self._client())
+        queue = rq.Queue(QUEUE_NAME, connection=self.client())
         queue.enqueue_call(f"{job.__module__}.{job.__qualname__}", at_front=job.urgent, result_ttl=0)
 
     def nudge(self) -> None:
@@ -272,14 +272,14 @@ class World:
                     for run in session.scalars(select(Run).where(Run.status != RunStatus.DONE))
                 ]
                 claims = [(claim.id, claim.worker, str(claim.leased_until)) for claim in session.scalars(select(Claim))]
-            client = self._client()
+            client = self.client()
             queued = rq.Queue(QUEUE_NAME, connection=client).job_ids
             keys = sorted(map(str, client.scan_iter("golub:*")))
         except (DBAPIError, redis.RedisError) as error:
             return str(error)
         return json.dumps({"runs": runs, "claims": claims, "queued": queued, "keys": keys}, indent=1)
 
-    def _client(self) -> redis.Redis:
+    def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.redis.url, socket_timeout=5, socket_connect_timeout=2)
 
     # ── Judgement ──

@@ -7,6 +7,9 @@ import os
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+
+import rq_scheduler.scheduler
 
 from app import clock
 
@@ -27,5 +30,11 @@ def shifted_now() -> datetime:
     return true_now() + timedelta(seconds=shift())
 
 
+def shifted_utcnow() -> datetime:
+    return shifted_now().replace(tzinfo=None)
+
+
 time.time = shifted_time
 clock.now = shifted_now
+# The only thing of the datetime module that rq-scheduler uses.
+rq_scheduler.scheduler.datetime = SimpleNamespace(utcnow=shifted_utcnow)
