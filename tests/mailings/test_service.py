@@ -1,24 +1,29 @@
 """What owners do with mailings."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import pytest
+from flask import Flask
 from sqlalchemy import select
 
 from app import clock
 from app.auth.models import User
 from app.clients.models import Client, ClientStatus, Segment
 from app.delivery import service as delivery
-from app.delivery.models import Delivery, Missed, Run, RunStatus, SkipReason
+from app.delivery.models import Delivery, DeliveryStatus, Missed, Run, RunStatus, SkipReason
 from app.errors import NotFound, RuleBroken
 from app.extensions import db
-from app.mailings import dispatch, service
-from app.mailings.models import Audience, Mailing, MailingStatus
-from app.mailings.schedule import Period, Schedule
+from app.mailings import dispatch, jobs, service
+from app.mailings.models import Audience, Mailing, MailingStatus, Misfire
+from app.mailings.schedule import Period, Schedule, occurrences
 from app.mailings.service import Draft
 from app.mailings.status import settle
 from tests import make
+from tests.smtp import ACCEPTED, Received, RecordingSmtp
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -50,6 +55,10 @@ def draft(user: User, **fields: Any) -> Draft:
 
 def emails(mailing: Mailing) -> list[str]:
     return sorted(client.email for client in db.session.scalars(service.audience_of(mailing)))
+
+
+def recipients(run: Run) -> list[str]:
+    return list(db.session.scalars(select(Delivery.email).where(Delivery.run_id == run.id).order_by(Delivery.email)))
 
 
 def prepared(mailing: Mailing) -> Run:
@@ -194,6 +203,50 @@ def test_editing_while_it_is_sent_holds_from_the_next_run_on(user: User) -> None
     assert again.subject == "Other news"
 
 
+def test_editing_while_it_is_sent_leaves_its_audience_as_it_was_frozen(user: User) -> None:
+    first, second = make.clients(user, 2)
+    plan = draft(user, period=Period.DAILY, audience=Audience.CHOSEN, client_ids=(first.id,))
+    mailing = service.create(user, plan)
+    run = prepared(mailing)
+    service.edit(mailing, Draft(**(vars(plan) | {"client_ids": (second.id,)})))
+    db.session.commit()
+    assert recipients(run) == [first.email]
+    delivery.cancel(run)
+    assert recipients(prepared(mailing)) == [second.email]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start_at": clock.now() + 5 * HOUR},
+        {"period": Period.WEEKLY, "start_at": clock.now() + 2 * DAY},
+        {"period": Period.ONCE, "start_at": clock.now() + 3 * HOUR},
+    ],
+)
+def test_editing_moves_the_next_run_to_the_new_start(user: User, change: dict[str, Any]) -> None:
+    plan = draft(user, period=Period.DAILY)
+    mailing = service.create(user, plan)
+    service.edit(mailing, Draft(**(vars(plan) | {"schedule": replace(plan.schedule, **change)})))
+    assert mailing.next_run_at == change["start_at"]
+
+
+def test_editing_the_zone_alone_keeps_the_next_run_and_moves_the_ones_after_a_change_of_the_clocks(user: User) -> None:
+    start = datetime(2050, 3, 26, 9, 0, tzinfo=UTC)
+    plan = draft(user, period=Period.DAILY, start_at=start, timezone="UTC")
+    mailing = service.create(user, plan)
+    service.edit(mailing, Draft(**(vars(plan) | {"schedule": replace(plan.schedule, timezone="Europe/Berlin")})))
+    assert mailing.next_run_at == start
+    assert [moment.hour for moment in islice(occurrences(mailing.schedule, after=start), 1)] == [8]
+
+
+def test_an_edit_that_could_never_run_is_refused(user: User) -> None:
+    plan = draft(user, period=Period.DAILY)
+    mailing = service.create(user, plan)
+    over = replace(plan.schedule, start_at=clock.now() - 2 * DAY, end_at=clock.now() - DAY)
+    with pytest.raises(RuleBroken, match="over already"):
+        service.edit(mailing, Draft(**(vars(plan) | {"schedule": over})))
+
+
 def test_editing_the_name_does_not_move_the_next_run(user: User) -> None:
     first = draft(user, period=Period.DAILY, start_at=clock.now() - HOUR)
     mailing = service.create(user, first)
@@ -254,3 +307,157 @@ def test_clients_of_others_never_get_into_a_run(user: User, other: User) -> None
     prepared(service.create(user, draft(user)))
     assert db.session.scalars(select(Delivery.email)).all() == ["mine@example.test"]
     assert db.session.scalar(select(Client.email).where(Client.owner_id == other.id)) == "theirs@example.test"
+
+
+def test_deleting_in_the_middle_of_a_run_stops_at_the_next_claim_and_keeps_the_ledger(
+    app: Flask, user: User, run_jobs: Callable[[], None], smtp: RecordingSmtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = app.config["SETTINGS"].model_copy(update={"claim_size": 2, "deliver_connections": 1})
+    monkeypatch.setitem(app.config, "SETTINGS", settings)
+    make.clients(user, 9)
+    mailing = service.create(user, draft(user, start_at=clock.now() - HOUR))
+    mailing_id = mailing.id
+    db.session.commit()
+
+    def delete_at_the_third(letter: Received) -> str:
+        if len(smtp.letters) == 2:
+            with app.app_context():
+                service.delete(db.session.get_one(Mailing, mailing_id))
+                db.session.commit()
+        return ACCEPTED
+
+    smtp.answer_data = delete_at_the_third
+    jobs.announce(mailing)
+    run_jobs()
+    db.session.expire_all()
+    run = db.session.scalars(select(Run)).one()
+    sent = len(smtp.letters)
+    assert 3 <= sent < 9, "what a worker holds is sent, and no more"
+    assert (run.status, run.planned, run.sent, run.skipped) == (RunStatus.DONE, 9, sent, 9 - sent)
+    counts = make.delivery_counts(run.id)
+    assert (counts[DeliveryStatus.SENT], counts[DeliveryStatus.SKIPPED]) == (sent, 9 - sent)
+    mailing = db.session.get_one(Mailing, mailing_id)
+    assert (mailing.deleted_at is not None, mailing.next_run_at) == (True, None)
+
+
+def test_starting_by_hand_counts_for_no_occurrence(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    mailing = service.create(user, draft(user, period=Period.DAILY))
+    delivery.cancel(service.start_now(mailing))
+    db.session.commit()
+    start = mailing.start_at
+    monkeypatch.setattr(clock, "now", lambda: start)
+    assert len(dispatch.dispatch_due("golub@golub.test") or []) == 1
+    runs = db.session.scalars(select(Run).order_by(Run.scheduled_for)).all()
+    assert [run.missed for run in runs] == [None, None]
+    assert runs[1].scheduled_for == start
+
+
+class TestAfterAPause:
+    """A daily mailing, paused for two days and a half hour beyond its third moment."""
+
+    @pytest.fixture
+    def paused(self, user: User, monkeypatch: pytest.MonkeyPatch) -> Callable[[Misfire], Mailing]:
+        def pause(misfire: Misfire) -> Mailing:
+            mailing = service.create(user, draft(user, period=Period.DAILY))
+            mailing.misfire = misfire
+            service.pause(mailing)
+            db.session.commit()
+            resumed_at = mailing.start_at + 2 * DAY + HOUR / 2
+            monkeypatch.setattr(clock, "now", lambda: resumed_at)
+            assert dispatch.dispatch_due("golub@golub.test") is None
+            service.resume(mailing)
+            db.session.commit()
+            return mailing
+
+        return pause
+
+    def reasons(self, mailing: Mailing) -> list[Missed | None]:
+        dispatch.dispatch_due("golub@golub.test")
+        db.session.commit()
+        runs = db.session.scalars(select(Run).order_by(Run.scheduled_for)).all()
+        assert [run.scheduled_for for run in runs] == [mailing.start_at + day * DAY for day in range(3)]
+        assert mailing.next_run_at == mailing.start_at + 3 * DAY
+        return [run.missed for run in runs]
+
+    def test_what_was_missed_collapses_into_one_late_run(self, paused: Callable[[Misfire], Mailing]) -> None:
+        assert self.reasons(mailing := paused(Misfire.LATE)) == [Missed.COLLAPSED, Missed.COLLAPSED, None]
+        assert mailing.status is MailingStatus.RUNNING
+
+    def test_one_that_is_never_late_waits_for_its_next(self, paused: Callable[[Misfire], Mailing]) -> None:
+        assert self.reasons(mailing := paused(Misfire.SKIP)) == [Missed.RULE] * 3
+        assert mailing.status is MailingStatus.CREATED
+
+    def test_one_that_asks_asks(self, paused: Callable[[Misfire], Mailing]) -> None:
+        assert self.reasons(paused(Misfire.ASK)) == [Missed.COLLAPSED, Missed.COLLAPSED, Missed.ASKED]
+
+
+class TestMissed:
+    """What an owner does about an occurrence that was missed."""
+
+    @pytest.fixture
+    def mailing(self, user: User) -> Mailing:
+        make.client(user)
+        return make.mailing(user, period=Period.DAILY)
+
+    @pytest.mark.parametrize("why", sorted(service.SENDABLE))
+    def test_it_can_be_sent_after_all_as_things_are_now(self, mailing: Mailing, why: Missed) -> None:
+        run = make.run(mailing, missed=why, subject="", html="", text="", sender="")
+        moment, planned = run.scheduled_for, mailing.next_run_at
+        mailing.message.subject = "News of today"
+        service.send_missed(mailing, run)
+        delivery.plan(run, service.audience_of(mailing))
+        db.session.commit()
+        db.session.refresh(run)
+        assert (run.missed, run.subject, run.planned) == (None, "News of today", 1)
+        assert (run.scheduled_for, mailing.next_run_at) == (moment, planned)
+        assert mailing.status is MailingStatus.RUNNING
+
+    @pytest.mark.parametrize("why", sorted(set(Missed) - service.SENDABLE))
+    def test_what_a_later_one_stands_for_or_came_after_the_end_can_not(self, mailing: Mailing, why: Missed) -> None:
+        run = make.run(mailing, missed=why)
+        with pytest.raises(RuleBroken, match="later one stands"):
+            service.send_missed(mailing, run)
+
+    def test_it_is_sent_once(self, mailing: Mailing) -> None:
+        run = make.run(mailing, missed=Missed.ASKED)
+        service.send_missed(mailing, run)
+        with pytest.raises(RuleBroken, match="not finished"):
+            service.send_missed(mailing, run)
+        delivery.cancel(run)
+        db.session.commit()
+        with pytest.raises(RuleBroken, match="not missed"):
+            service.send_missed(mailing, run)
+
+    def test_not_while_another_run_is_sent(self, mailing: Mailing) -> None:
+        run = make.run(mailing, missed=Missed.ASKED)
+        service.start_now(mailing)
+        with pytest.raises(RuleBroken, match="not finished"):
+            service.send_missed(mailing, run)
+
+    @pytest.mark.parametrize(
+        ("state", "words"),
+        [
+            ({"paused_at": clock.now()}, "paused"),
+            ({"disabled_at": clock.now()}, "manager"),
+            ({"start_at": clock.now() - 2 * DAY, "end_at": clock.now() - DAY}, "over"),
+        ],
+    )
+    def test_not_where_nothing_may_be_started(self, mailing: Mailing, state: dict[str, Any], words: str) -> None:
+        run = make.run(mailing, missed=Missed.ASKED)
+        for name, value in state.items():
+            setattr(mailing, name, value)
+        with pytest.raises(RuleBroken, match=words):
+            service.send_missed(mailing, run)
+        assert run.missed is Missed.ASKED
+
+    def test_declining_ends_the_question(self, mailing: Mailing) -> None:
+        run = make.run(mailing, missed=Missed.ASKED)
+        service.decline(mailing, run)
+        assert (run.missed, run.status) == (Missed.DECLINED, RunStatus.DONE)
+        with pytest.raises(RuleBroken, match="nothing to decide"):
+            service.decline(mailing, run)
+
+    @pytest.mark.parametrize("why", sorted(set(Missed) - {Missed.ASKED}))
+    def test_nothing_else_can_be_declined(self, mailing: Mailing, why: Missed) -> None:
+        with pytest.raises(RuleBroken, match="nothing to decide"):
+            service.decline(mailing, make.run(mailing, missed=why))
