@@ -11,10 +11,11 @@ from app import clock
 from app.auth.models import User
 from app.clients.models import Client, Segment
 from app.extensions import db
-from app.mailings import forms
+from app.mailings import forms, service
 from app.mailings.forms import MailingForm
-from app.mailings.models import Audience, Mailing
-from app.mailings.schedule import Period
+from app.mailings.misfires import Rule
+from app.mailings.models import Audience, Mailing, Misfire
+from app.mailings.schedule import LAST, Period
 from app.messages.models import Message
 from tests import make
 from tests.mailings import ledger
@@ -53,6 +54,9 @@ def submit(app: Flask, person: User, message: Message):
             "timezone": "Europe/Berlin",
             "start_at": "",
             "end_at": "",
+            "misfire": "late",
+            "month_week": "1",
+            "month_weekday": "0",
         } | values
         with app.test_request_context(method="POST", data=MultiDict(values)):
             form = MailingForm(person, mailing)
@@ -110,11 +114,200 @@ def test_a_start_in_the_spring_gap_moves_to_its_end(submit):
         ("end_at", {"start_at": "2026-11-01T09:00", "end_at": "2026-11-20T13:00"}),
         ("period", {"start_at": "2026-12-03T09:00", "end_at": "2026-12-04T09:00", "period": "daily"}),
         ("period", {"start_at": "2026-12-03T09:00", "end_at": "2026-12-31T09:00", "period": "monthly"}),
+        ("period", {"start_at": "2026-12-03T09:00", "end_at": "2026-12-04T09:01", "period": "daily", "every": "2"}),
+        ("period", {"start_at": "2026-12-03T09:00", "end_at": "2026-12-06T09:00", "period": "weekly", "weekdays": "6"}),
+        ("every", {"period": "daily", "every": "0"}),
+        ("every", {"period": "daily", "every": "366"}),
+        ("every", {"period": "weekly", "every": "53"}),
+        ("every", {"period": "monthly", "every": "25"}),
+        ("every", {"period": "daily", "every": "-1"}),
+        ("every", {"period": "daily", "every": "1.5"}),
+        ("every", {"period": "daily", "every": "often"}),
+        ("every", {"period": "daily", "every": "9" * 30}),
+        ("weekdays", {"period": "weekly", "weekdays": "7"}),
+        ("weekdays", {"period": "weekly", "weekdays": "Monday"}),
+        ("month_on", {"period": "monthly", "month_on": "32"}),
+        ("month_on", {"period": "monthly", "month_on": "0"}),
+        ("month_week", {"period": "monthly", "month_on": "weekday", "month_week": "5"}),
+        ("month_weekday", {"period": "monthly", "month_on": "weekday", "month_weekday": "7"}),
+        ("occurrences_max", {"period": "daily", "occurrences_max": "0"}),
+        ("occurrences_max", {"period": "daily", "occurrences_max": "1"}),
+        ("occurrences_max", {"period": "daily", "occurrences_max": "10001"}),
+        ("occurrences_max", {"period": "daily", "occurrences_max": "several"}),
+        ("misfire", {"misfire": "never"}),
+        ("late_max", {"late_max": "61"}),
     ],
 )
 def test_what_is_wrong_is_said_at_its_field(submit, field, values):
     form = submit(**values)
     assert list(form.errors) == [field]
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "most"),
+    [
+        ({"period": "daily", "every": "365"}, "every", 365),
+        ({"period": "weekly", "every": "52"}, "every", 52),
+        ({"period": "monthly", "every": "24"}, "every", 24),
+        ({"period": "daily", "occurrences_max": "2"}, "occurrences_max", 2),
+        ({"period": "daily", "occurrences_max": "10000"}, "occurrences_max", 10_000),
+    ],
+)
+def test_the_limits_themselves_are_allowed(submit, values, field, most):
+    form = submit(**values)
+    assert form.was_valid
+    assert getattr(form.draft().schedule, field) == most
+
+
+PERIODIC_FIELDS = {
+    "every": "3",
+    "weekdays": ["0", "3"],
+    "month_on": "weekday",
+    "month_week": str(LAST),
+    "month_weekday": "4",
+    "occurrences_max": "5",
+}
+
+
+@pytest.mark.parametrize(
+    ("period", "kept"),
+    [
+        ("once", {}),
+        ("daily", {"every": 3, "occurrences_max": 5}),
+        ("weekly", {"every": 3, "occurrences_max": 5, "weekdays": frozenset({0, 3})}),
+        ("monthly", {"every": 3, "occurrences_max": 5, "month_week": LAST, "month_weekday": 4}),
+    ],
+)
+def test_only_what_goes_with_the_period_counts(submit, period, kept):
+    schedule = submit(period=period, **PERIODIC_FIELDS).draft().schedule
+    nothing = {"every": 1, "weekdays": frozenset(), "month_day": None, "month_week": None, "month_weekday": None}
+    for name, value in (nothing | {"occurrences_max": None} | kept).items():
+        assert getattr(schedule, name) == value, name
+
+
+def test_numbers_that_do_not_go_with_the_period_may_be_wrong(submit):
+    assert submit(period="once", every="0", occurrences_max="1").was_valid
+    assert submit(period="once", every="often", occurrences_max="x").was_valid
+
+
+def test_a_day_of_the_month_takes_the_place_of_the_weekday(submit):
+    schedule = submit(period="monthly", **(PERIODIC_FIELDS | {"month_on": "31"})).draft().schedule
+    assert (schedule.month_day, schedule.month_week, schedule.month_weekday) == (31, None, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [
+        ({"misfire": "late", "late_max": ""}, Rule(Misfire.LATE)),
+        ({"misfire": "late", "late_max": "3600"}, Rule(Misfire.LATE, timedelta(hours=1))),
+        ({"misfire": "skip", "late_max": "3600"}, Rule(Misfire.SKIP)),
+        ({"misfire": "ask", "late_max": ""}, Rule(Misfire.ASK)),
+    ],
+)
+def test_what_becomes_of_a_missed_run(submit, values, rule):
+    assert submit(**values).draft().rule == rule
+
+
+SAVED = [
+    {"period": "once", "start_at": "2026-12-03T09:00", "end_at": "2026-12-24T18:30"},
+    {"period": "daily", "start_at": "2026-12-03T09:00:30", "every": "10", "misfire": "skip"},
+    {"period": "weekly", "start_at": "2026-12-03T09:00", "every": "2", "weekdays": ["6", "0"], "misfire": "ask"},
+    {"period": "weekly", "start_at": "2026-12-03T09:00", "timezone": "Asia/Kathmandu", "occurrences_max": "12"},
+    {"period": "monthly", "start_at": "2026-12-03T09:00", "month_on": "31", "late_max": "900"},
+    {"period": "monthly", "start_at": "2026-12-03T09:00", "month_on": "weekday", "month_week": "-1"},
+    {
+        "period": "monthly",
+        "start_at": "2026-12-03T09:00",
+        "month_on": "weekday",
+        "month_week": "4",
+        "month_weekday": "6",
+    },
+]
+
+
+@pytest.mark.parametrize("values", SAVED)
+def test_a_saved_mailing_shows_the_same_again_and_saving_it_changes_nothing(app, submit, person, values):
+    draft = submit(**values).draft()
+    mailing = service.create(person, draft)
+    with app.test_request_context():
+        shown = {name: field.data for name, field in MailingForm(person, mailing)._fields.items()}
+    for name, value in values.items():
+        at = shown[name]
+        typed = at.isoformat(timespec="seconds" if at.second else "minutes") if isinstance(at, datetime) else at
+        assert sorted(map(str, typed)) == sorted(value) if name == "weekdays" else str(typed) == value, name
+    browser = {
+        name: on_page(value) for name, value in shown.items() if name not in ("csrf_token", "segment_id", "client_ids")
+    }
+    again = submit(mailing, **browser)
+    assert again.was_valid
+    assert again.draft() == draft
+
+
+def on_page(value):
+    """As a browser sends back what it was shown."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds" if value.second else "minutes")
+    return value if isinstance(value, list) else "" if value is None else str(value)
+
+
+def copy_of(app: Flask, person: User, mailing: Mailing) -> MailingForm:
+    with app.test_request_context():
+        return MailingForm(person, like=mailing)
+
+
+class TestCopy:
+    def test_it_begins_with_everything_but_the_name(self, app, person):
+        client = make.client(person)
+        mailing = make.mailing(
+            person,
+            name="Weekly",
+            audience=Audience.CHOSEN,
+            chosen_clients=[client],
+            start_at=NOW + timedelta(days=3),
+            end_at=NOW + timedelta(days=300),
+            period=Period.WEEKLY,
+            every=2,
+            weekdays=frozenset({1, 4}),
+            occurrences_max=9,
+            misfire=Misfire.SKIP,
+            timezone="Europe/Moscow",
+        )
+        form = copy_of(app, person, mailing)
+        assert form.mailing is None
+        assert form.name.data == "Weekly (copy)"
+        assert (form.message_id.data, form.audience.data) == (mailing.message_id, "chosen")
+        assert form.client_ids.data == [client.id]
+        assert (form.start_at.data, form.timezone.data) == (datetime(2026, 11, 23, 15, 0), "Europe/Moscow")
+        assert (form.period.data, form.every.data, form.weekdays.data) == ("weekly", 2, [1, 4])
+        assert (form.occurrences_max.data, form.misfire.data) == (9, "skip")
+        assert form.end_at.data is not None
+
+    @pytest.mark.parametrize(
+        ("period", "fields", "start"),
+        [
+            (Period.ONCE, {}, datetime(2026, 11, 21, 9, 0)),
+            (Period.DAILY, {"every": 7}, datetime(2026, 11, 22, 9, 0)),
+            (Period.WEEKLY, {}, datetime(2026, 11, 22, 9, 0)),
+            (Period.MONTHLY, {}, datetime(2026, 12, 1, 9, 0)),
+            (Period.DAILY, {"occurrences_max": 2}, datetime(2026, 11, 21, 9, 0)),
+        ],
+    )
+    def test_a_start_that_is_past_moves_ahead(self, app, person, *, period, fields, start):
+        first = datetime(2026, 11, 1, 8, 0, tzinfo=UTC)  # nine in Berlin, a Sunday
+        mailing = make.mailing(person, start_at=first, period=period, timezone="Europe/Berlin", **fields)
+        form = copy_of(app, person, mailing)
+        assert form.start_at.data == start
+        assert form.end_at.data is None
+
+    def test_an_end_that_is_over_by_then_is_left_out(self, app, person):
+        first = datetime(2026, 11, 1, 8, 0, tzinfo=UTC)
+        mailing = make.mailing(person, start_at=first, end_at=first + timedelta(days=5), period=Period.DAILY)
+        assert copy_of(app, person, mailing).end_at.data is None
+
+    def test_a_long_name_still_fits(self, app, person):
+        form = copy_of(app, person, make.mailing(person, name="x" * 150))
+        assert len(form.name.data) <= 150
+        assert form.name.data.endswith("(copy)")
 
 
 def test_without_an_audience_nobody_is_taken_for_everybody(app, person, message):
