@@ -10,16 +10,17 @@ from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
 from rq import Queue
+from rq_scheduler import Scheduler
 from sqlalchemy import event, select
 
 from app import clock, queue
 from app.auth.models import User
 from app.clients.models import ClientStatus
 from app.delivery import pace
-from app.delivery.models import Delivery, DeliveryStatus, Run, RunStatus
+from app.delivery.models import Delivery, DeliveryStatus, Missed, Run, RunStatus
 from app.extensions import db
-from app.mailings import views
-from app.mailings.models import Audience, Mailing, MailingStatus
+from app.mailings import jobs, views
+from app.mailings.models import Audience, Mailing, MailingStatus, Misfire
 from app.mailings.schedule import Period
 from tests import make
 from tests.mailings import ledger
@@ -27,6 +28,7 @@ from tests.mailings import ledger
 HTMX = {"HX-Request": "true"}
 SENT, FAILED, UNKNOWN = DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.UNKNOWN
 PENDING, SENDING = DeliveryStatus.PENDING, DeliveryStatus.SENDING
+DAY = timedelta(days=1)
 
 
 @pytest.fixture
@@ -75,6 +77,13 @@ def queued_jobs(app: Flask) -> list[str]:
     with app.app_context():
         jobs = Queue(queue.QUEUE_NAME, connection=queue.connection()).jobs
         return [job.func_name.rpartition(".")[2] for job in jobs]
+
+
+def alarms(app: Flask) -> list[datetime]:
+    """When dispatch_due is going to be rung for."""
+    with app.app_context():
+        names = queue.connection().zrange(Scheduler.scheduled_jobs_key, 0, -1)
+    return [datetime.fromtimestamp(int(name.rpartition(b"-")[2]), UTC) for name in names]
 
 
 @contextmanager
@@ -223,6 +232,57 @@ class TestCreate:
         with app.app_context():
             assert db.session.scalar(select(Mailing)) is None
 
+    @pytest.mark.parametrize("headers", [{}, HTMX])
+    def test_a_bad_schedule_is_said_at_its_fields_and_kept(self, owner_client, app, values, headers):
+        bad = {
+            "period": "weekly",
+            "every": "99",
+            "weekdays": ["2", "4"],
+            "occurrences_max": "some",
+            "misfire": "ask",
+            "late_max": "3600",
+        }
+        answer = owner_client.post("/mailings/new", data=values | bad, headers=headers)
+        assert answer.status_code == 422
+        assert "Write a number from 1 to 52." in answer.text
+        assert "Write a whole number." in answer.text
+        for field in ("every", "occurrences_max"):
+            assert 'aria-invalid="true"' in self.tag(answer.text, f'id="{field}"')
+        assert 'value="99"' in self.tag(answer.text, 'id="every"')
+        assert 'value="some"' in self.tag(answer.text, 'id="occurrences_max"')
+        chosen = [day for day in range(7) if "checked" in self.tag(answer.text, f'id="weekdays-{day}"')]
+        assert chosen == [2, 4]
+        assert '<option selected value="weekly">' in answer.text
+        assert '<option selected value="3600">' in answer.text
+        with app.app_context():
+            assert db.session.scalar(select(Mailing)) is None
+
+    def tag(self, text: str, attribute: str) -> str:
+        """The element with this attribute."""
+        before, _, after = text.partition(attribute)
+        return before.rpartition("<")[2] + attribute + after.partition(">")[0]
+
+    def test_a_schedule_with_everything_is_saved_and_shown_again(self, owner_client, app, values):
+        fields = {
+            "start_at": "2050-01-03T09:00",
+            "period": "weekly",
+            "every": "2",
+            "weekdays": ["0", "3"],
+            "occurrences_max": "7",
+            "misfire": "late",
+            "late_max": "21600",
+        }
+        answer = owner_client.post("/mailings/new", data=values | fields)
+        mailing = self.only_mailing(app)
+        schedule = mailing.schedule
+        assert (schedule.period, schedule.every, schedule.weekdays) == (Period.WEEKLY, 2, frozenset({0, 3}))
+        assert (schedule.occurrences_max, mailing.misfire, mailing.late_seconds_max) == (7, Misfire.LATE, 21_600)
+        text = owner_client.get(f"{answer.location}/edit").text
+        assert 'value="2"' in self.tag(text, 'id="every"')
+        assert 'value="7"' in self.tag(text, 'id="occurrences_max"')
+        assert [day for day in range(7) if "checked" in self.tag(text, f'id="weekdays-{day}"')] == [0, 3]
+        assert '<option selected value="21600">' in text
+
     def test_somebody_elses_message_is_refused(self, owner_client, values, made, stranger):
         foreign = made(make.message, stranger)
         assert owner_client.post("/mailings/new", data=values | {"message_id": foreign}).status_code == 422
@@ -252,6 +312,131 @@ class TestCreate:
 
     def test_the_preview_shows_at_once_for_an_empty_start(self, owner_client, values):
         assert "at once" in owner_client.post("/mailings/new/preview", data=values, headers=HTMX).text
+
+
+class TestDuplicate:
+    @pytest.fixture
+    def original(self, made, owner) -> int:
+        start = datetime(2020, 5, 4, 9, 0, tzinfo=UTC)
+        fields = {"period": Period.WEEKLY, "weekdays": frozenset({0, 4}), "misfire": Misfire.SKIP}
+        return made(make.mailing, owner, name="Weekly news", start_at=start, every=2, **fields)
+
+    def test_the_form_begins_as_the_original_with_a_start_ahead(self, owner_client, original):
+        assert f'href="/mailings/new?like={original}"' in owner_client.get(f"/mailings/{original}").text
+        text = owner_client.get(f"/mailings/new?like={original}").text
+        assert 'value="Weekly news (copy)"' in text
+        assert '<option selected value="weekly">' in text
+        start = text.partition('id="start_at"')[2].partition('value="')[2].partition('"')[0]
+        assert datetime.fromisoformat(start).replace(tzinfo=UTC) > clock.now()
+        assert start.endswith("T09:00")
+
+    def test_saving_it_makes_another_and_leaves_the_original_alone(self, owner_client, app, original, look):
+        before = look(original, lambda mailing: (mailing.name, mailing.next_run_at, mailing.updated_at))
+        values = look(
+            original,
+            lambda mailing: {
+                "name": "Weekly news (copy)",
+                "message_id": mailing.message_id,
+                "audience": "all",
+                "period": "weekly",
+                "every": "2",
+                "weekdays": ["0", "4"],
+                "misfire": "skip",
+                "start_at": "2050-01-03T09:00",
+                "timezone": "UTC",
+            },
+        )
+        answer = owner_client.post(f"/mailings/new?like={original}", data=values)
+        assert answer.status_code == 303
+        copy = int(answer.location.rpartition("/")[2])
+        assert copy != original
+        assert look(original, lambda mailing: (mailing.name, mailing.next_run_at, mailing.updated_at)) == before
+        assert look(copy, lambda mailing: mailing.misfire) is Misfire.SKIP
+        assert alarms(app) == [datetime(2050, 1, 3, 9, tzinfo=UTC)]
+
+    def test_only_ones_own_can_be_duplicated(self, owner_client, admin_client, made, stranger, *, original):
+        foreign = made(make.mailing, stranger)
+        deleted = made(make.mailing, stranger, deleted_at=clock.now())
+        for like in (foreign, deleted, 2**31 - 1, 2**40):
+            assert owner_client.get(f"/mailings/new?like={like}").status_code == 404
+        assert admin_client.get(f"/mailings/new?like={original}").status_code == 404
+
+    def test_what_is_no_number_is_a_plain_new_mailing(self, owner_client):
+        assert owner_client.get("/mailings/new?like=that").status_code == 200
+
+
+class TestMissed:
+    @pytest.fixture
+    def asked(self, made, owner, run_of) -> tuple[int, int]:
+        """A daily mailing and its run that waits for a decision."""
+        mailing = made(make.mailing, owner, name="Daily news", period=Period.DAILY, misfire=Misfire.ASK)
+        at = clock.now() - timedelta(hours=2)
+        return mailing, run_of(mailing, missed=Missed.ASKED, scheduled_for=at)
+
+    def test_the_question_stands_on_its_page_and_on_the_overview(self, owner_client, asked):
+        mailing, run = asked
+        for address in (f"/mailings/{mailing}", "/overview"):
+            text = owner_client.get(address).text
+            assert f'action="/mailings/{mailing}/runs/{run}/send"' in text
+            assert f'action="/mailings/{mailing}/runs/{run}/decline"' in text
+        assert "Waits for you" in owner_client.get(f"/mailings/{mailing}").text
+
+    @pytest.mark.parametrize("headers", [{}, HTMX])
+    def test_send_it_now(self, owner_client, app, asked, headers, *, made, owner, run_jobs, smtp):
+        made(make.client, owner, "anna@example.test")
+        mailing, run = asked
+        answer = owner_client.post(f"/mailings/{mailing}/runs/{run}/send", headers=headers)
+        assert answer.status_code == (200 if headers else 303)
+        assert queued_jobs(app) == ["prepare_runs"]
+        assert owner_client.post(f"/mailings/{mailing}/runs/{run}/send").status_code == 409
+        run_jobs()
+        assert len(smtp.to("anna@example.test")) == 1
+        text = owner_client.get(f"/mailings/{mailing}").text
+        assert "Began 2 hours late." in text
+        assert "/send" not in text
+        assert owner_client.post(f"/mailings/{mailing}/runs/{run}/send").status_code == 409
+
+    @pytest.mark.parametrize("headers", [{}, HTMX])
+    def test_dont_send_it(self, owner_client, asked, headers, *, run_jobs, smtp):
+        mailing, run = asked
+        answer = owner_client.post(f"/mailings/{mailing}/runs/{run}/decline", headers=headers)
+        assert answer.status_code == (200 if headers else 303)
+        assert owner_client.post(f"/mailings/{mailing}/runs/{run}/decline").status_code == 409
+        run_jobs()
+        assert smtp.letters == []
+        assert "Not sent: you decided so." in owner_client.get(f"/mailings/{mailing}").text
+        assert f"/runs/{run}/decline" not in owner_client.get("/overview").text
+
+    def test_each_missed_run_says_why(self, owner_client, made, owner, run_of):
+        mailing = made(make.mailing, owner, period=Period.DAILY)
+        words = {
+            Missed.RULE: "never sent late",
+            Missed.TOO_LATE: "later than this mailing allows",
+            Missed.NEXT_NEARER: "the next one was nearer",
+            Missed.COLLAPSED: "stands for both",
+            Missed.UNANSWERED: "nobody decided",
+            Missed.ENDED: "the end of the mailing came first",
+        }
+        runs = {why: run_of(mailing, missed=why, scheduled_for=clock.now() - n * DAY) for n, why in enumerate(words)}
+        for why, run in runs.items():
+            text = owner_client.get(f"/mailings/{mailing}?since={run}", headers=HTMX).text
+            assert words[why] in text.partition(f'id="run-{run}"')[2]
+            can_be_sent = f"/runs/{run}/send" in text
+            assert can_be_sent == (why not in (Missed.COLLAPSED, Missed.ENDED))
+
+    def test_from_the_downtime_to_the_letter(self, owner_client, made, owner, *, run_jobs, smtp, app):
+        made(make.client, owner, "anna@example.test")
+        start = clock.now() - 3 * DAY - timedelta(hours=2)
+        mailing = made(make.mailing, owner, start_at=start, period=Period.DAILY, misfire=Misfire.ASK)
+        with app.app_context():
+            jobs.sweep()
+        run_jobs()
+        assert [letter.recipients for letter in smtp.letters] == [[owner.email]], "the question goes by mail, too"
+        text = owner_client.get("/overview").text
+        address = text.partition(f'action="/mailings/{mailing}/runs/')[2].partition("/")[0]
+        owner_client.post(f"/mailings/{mailing}/runs/{address}/send")
+        run_jobs()
+        assert len(smtp.to("anna@example.test")) == 1
 
 
 class TestEdit:
@@ -288,6 +473,25 @@ class TestEdit:
             assert "just being prepared" in answer.text
         assert look(mailing_id, lambda mailing: mailing.name) == "A mailing"
 
+    def test_a_moved_start_moves_the_next_run_and_its_alarm(self, owner_client, app, mailing_id, look):
+        values = look(mailing_id, self.values)
+        owner_client.post(f"/mailings/{mailing_id}/edit", data=values | {"start_at": "2050-01-01T09:00"})
+        moved = datetime(2050, 1, 1, 9, tzinfo=UTC)
+        assert look(mailing_id, lambda mailing: mailing.next_run_at) == moved
+        assert alarms(app) == [moved]
+
+    def test_a_start_moved_into_the_past_begins_at_once(self, owner_client, app, mailing_id, look):
+        values = look(mailing_id, self.values)
+        owner_client.post(f"/mailings/{mailing_id}/edit", data=values | {"start_at": "2020-01-01T09:00"})
+        assert queued_jobs(app) == ["dispatch_due"]
+
+    def test_a_bad_edit_changes_nothing(self, owner_client, mailing_id, look):
+        values = look(mailing_id, self.values) | {"period": "daily", "every": "0"}
+        answer = owner_client.post(f"/mailings/{mailing_id}/edit", data=values)
+        assert answer.status_code == 422
+        assert "Write a number from 1 to 365." in answer.text
+        assert look(mailing_id, lambda mailing: (mailing.name, mailing.period)) == ("A mailing", Period.ONCE)
+
     def test_its_preview_knows_the_mailing(self, owner_client, mailing_id, look):
         values = look(mailing_id, self.values)
         answer = owner_client.post(f"/mailings/{mailing_id}/edit/preview", data=values, headers=HTMX)
@@ -311,6 +515,25 @@ class TestActions:
         resumed = owner_client.post(f"/mailings/{mailing_id}/resume", headers=HTMX)
         assert f"/mailings/{mailing_id}/pause" in resumed.text
         assert look(mailing_id, lambda mailing: mailing.paused_at) is None
+
+    def test_a_mailing_resumed_after_its_moment_is_due_at_once(self, owner_client, app, made, owner):
+        mailing = made(make.mailing, owner, start_at=clock.now() - timedelta(hours=1), paused_at=clock.now())
+        owner_client.post(f"/mailings/{mailing}/resume")
+        assert queued_jobs(app) == ["dispatch_due"]
+        assert alarms(app) == []
+
+    def test_a_mailing_resumed_before_its_moment_gets_its_alarm(self, owner_client, app, made, owner):
+        start = datetime(2050, 1, 1, 9, tzinfo=UTC)
+        mailing = made(make.mailing, owner, start_at=start, paused_at=clock.now())
+        owner_client.post(f"/mailings/{mailing}/resume")
+        assert alarms(app) == [start]
+
+    def test_start_now_leaves_the_schedule_as_it_is(self, owner_client, made, owner, look):
+        start = datetime(2050, 1, 1, 9, tzinfo=UTC)
+        mailing = made(make.mailing, owner, start_at=start, period=Period.DAILY)
+        assert owner_client.post(f"/mailings/{mailing}/start").status_code == 303
+        assert look(mailing, lambda found: found.next_run_at) == start
+        assert owner_client.post(f"/mailings/{mailing}/start").status_code == 409
 
     def test_what_makes_no_sense_is_refused_with_a_sentence(self, owner_client, mailing_id):
         answer = owner_client.post(f"/mailings/{mailing_id}/resume", headers=HTMX)
@@ -667,7 +890,17 @@ class TestOverview:
 
 class TestAccess:
     GETS = ("", "/edit", "/runs/{run}", "/runs/{run}/deliveries/{delivery}")
-    POSTS = ("/edit", "/edit/preview", "/start", "/pause", "/resume", "/delete", "/runs/{run}/resend")
+    POSTS = (
+        "/edit",
+        "/edit/preview",
+        "/start",
+        "/pause",
+        "/resume",
+        "/delete",
+        "/runs/{run}/resend",
+        "/runs/{run}/send",
+        "/runs/{run}/decline",
+    )
 
     @pytest.fixture
     def addresses(self, app, mailing_id, run_of) -> dict[str, list[str]]:
