@@ -10,16 +10,15 @@ from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import func, select
 
-from app import clock, create_app
+from app import clock
 from app.addresses import parse_address
 from app.auth import logins, passwords
 from app.auth.models import User
 from app.auth.roles import Role
 from app.blog.models import Post
 from app.clients.models import Client
-from app.config import Settings
 from app.delivery.models import Delivery, DeliveryStatus, Run, RunStatus
-from app.extensions import db, limiter
+from app.extensions import db
 from app.mailings.models import Audience, Mailing
 from app.mailings.schedule import Period
 from app.messages.models import Message
@@ -46,12 +45,6 @@ def session_of(app: Flask, client: FlaskClient, user: User) -> None:
         key = same.login_key
     with client.session_transaction() as session:
         session["_user_id"], session["_fresh"] = key, True
-
-
-def limits_as_before(settings: Settings) -> None:
-    """After a test with an application whose Redis was away: the limiter is one for all of a process."""
-    create_app(settings)
-    limiter._storage_dead = False
 
 
 def client(owner: User, email: str = "anna@example.test", **fields: Any) -> Client:

@@ -5,8 +5,7 @@ from flask import session
 
 from app import create_app
 from app.auth import limits
-from app.extensions import db
-from tests import make
+from app.extensions import db, limiter
 from tests.auth.test_login import log_in
 
 HTMX = {"HX-Request": "true"}
@@ -109,6 +108,8 @@ def test_with_redis_away_the_limits_hold_by_process(settings, app):
         answers = [fail(away.test_client(), "nobody@example.test").status_code for _try in range(12)]
         assert answers == [422] * 10 + [429] * 2
     finally:
-        make.limits_as_before(settings)
+        # The limiter is one for all applications of a process: give it its Redis back.
+        create_app(settings)
+        limiter._storage_dead = False
         with away.app_context():
             db.engine.dispose()

@@ -413,7 +413,7 @@ class TestMissed:
             Missed.RULE: "never sent late",
             Missed.TOO_LATE: "later than this mailing allows",
             Missed.NEXT_NEARER: "the next one was nearer",
-            Missed.COLLAPSED: "stands for both",
+            Missed.COLLAPSED: "stands for it",
             Missed.UNANSWERED: "nobody decided",
             Missed.ENDED: "the end of the mailing came first",
         }
