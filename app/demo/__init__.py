@@ -50,7 +50,7 @@ class Person:
 PEOPLE = (
     Person("user@golub.example", "Vera Sokolova", Role.USER, "keep clients, write messages, send mailings"),
     Person("manager@golub.example", "Maxim Orlov", Role.MANAGER, "look at everything"),
-    Person("editor@golub.example", "Nina Vorobyova", Role.EDITOR, "read the blog; its panel is to come"),
+    Person("editor@golub.example", "Nina Vorobyova", Role.EDITOR, "write the blog's articles"),
     Person("admin@golub.example", "Ada Golubeva", Role.ADMIN, "do all of it"),
 )
 
