@@ -1,8 +1,11 @@
 """The service's own letters: Flask-Mail with a timeout, verified certificates and headers that refuse newlines."""
 
+import contextlib
 import re
 import smtplib
+import socket
 import ssl
+import threading
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate
@@ -14,6 +17,7 @@ from flask import current_app
 
 from app.config import Settings
 
+TIMEOUTS_TO_CONNECT = 3  # in all: greeting, encryption and log-in together
 HEADER_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322, 2.2
 
 
@@ -25,20 +29,45 @@ def envelope_address(email: str) -> str:
     return f"{local}{at}{idna.encode(domain, uts46=True).decode()}"
 
 
+class _Punctual(smtplib.SMTP):
+    """smtplib's timeout is one for each read: a server that drips its greeting would hold us for ever."""
+
+    deadline: threading.Timer
+
+    def connect(self, *arguments: Any, **options: Any) -> tuple[int, bytes]:
+        self.deadline = threading.Timer(TIMEOUTS_TO_CONNECT * self.timeout, self._cut)
+        self.deadline.daemon = True
+        self.deadline.start()
+        try:
+            return super().connect(*arguments, **options)
+        except BaseException:
+            self.deadline.cancel()
+            raise
+
+    def _cut(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.sock is not None:
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+
+class _Encrypted(_Punctual, smtplib.SMTP_SSL):
+    pass
+
+
 def open_smtp(settings: Settings) -> smtplib.SMTP:
     """A connection to the mail server, encrypted and logged in as the settings say.
 
     Raises:
-        OSError, smtplib.SMTPException: when the server is away, refuses, or shows a bad certificate.
+        OSError, smtplib.SMTPException: when the server is away, refuses, takes too long, or shows a bad certificate.
     """
     timeout = settings.mail_timeout_seconds
     host, port = settings.mail_server, settings.mail_port
-    connection: smtplib.SMTP
+    connection: _Punctual
     if settings.mail_use_ssl:
         # Without a context of ours, smtplib takes any certificate.
-        connection = smtplib.SMTP_SSL(host, port, timeout=timeout, context=ssl.create_default_context())
+        connection = _Encrypted(host, port, timeout=timeout, context=ssl.create_default_context())
     else:
-        connection = smtplib.SMTP(host, port, timeout=timeout)
+        connection = _Punctual(host, port, timeout=timeout)
     try:
         if settings.mail_use_tls:
             connection.starttls(context=ssl.create_default_context())
@@ -47,6 +76,8 @@ def open_smtp(settings: Settings) -> smtplib.SMTP:
     except BaseException:
         connection.close()
         raise
+    finally:
+        connection.deadline.cancel()
     return connection
 
 

@@ -21,6 +21,7 @@ from flask import Flask
 from app.config import Settings
 from app.extensions import mail
 from app.mail import Message, open_smtp
+from tests.scripted import ScriptedServer
 from tests.smtp import RecordingSmtp
 
 pytestmark = pytest.mark.usefixtures("context")
@@ -385,3 +386,21 @@ def test_the_certificate_of_another_host_is_refused(app: Flask, settings: Settin
 def test_a_good_certificate_is_taken(app: Flask, settings: Settings, trusted: Path, kind: str) -> None:
     with encrypted(trusted, "right", kind) as port, using(app, settings, port, **{kind: True}):
         mail.send_letter("anna@golub.test", "News", "Hello!", "<p>Hello!</p>")
+
+
+@pytest.mark.parametrize("drips", ["the greeting", "its abilities"])
+def test_a_server_that_drips_bytes_holds_nobody(settings: Settings, drips: str) -> None:
+    def drip(connection: socket.socket) -> None:
+        if drips == "its abilities":
+            connection.sendall(b"220 test ESMTP\r\n")
+            connection.recv(1000)
+        for _ in range(100):
+            connection.sendall(b"2")
+            time.sleep(0.1)
+
+    with ScriptedServer(drip) as server:
+        slow = {"mail_port": server.port, "mail_timeout_seconds": 0.5, "mail_username": "u", "mail_password": "p"}
+        began = time.monotonic()
+        with pytest.raises((OSError, smtplib.SMTPException)):
+            open_smtp(settings.model_copy(update=slow))
+        assert time.monotonic() - began < 5
