@@ -31,7 +31,7 @@ from app.extensions import db
 from app.mailings.misfires import Rule, Verdict, judge
 from app.mailings.models import Mailing
 from app.mailings.schedule import Schedule
-from app.mailings.status import settle
+from app.mailings.status import settle, status_with
 from app.mailings.words import clock_time
 from app.messages.models import Message
 
@@ -75,7 +75,6 @@ def dispatch_due(sender: str) -> list[int] | None:
     _write_missed(verdicts)
     runs = _begin_due(verdicts, sender)
     _set_next_run(verdicts)
-    settle(list(verdicts))
     db.session.expire_all()  # these statements went past the session's own objects
     return runs
 
@@ -144,10 +143,13 @@ def end_late_questions() -> None:
 
 
 def _set_next_run(verdicts: Mapping[int, Verdict]) -> None:
+    """The next occurrences of these mailings, which are locked, and the status that follows: in one statement."""
     given, parameter = _given({"id": key, "moment": verdict.next_run_at} for key, verdict in verdicts.items())
     moment = type_coerce(given.c.moment, Mailing.next_run_at.type)
     db.session.connection().execute(
-        update(Mailing).where(Mailing.id == given.c.id).values(next_run_at=moment, updated_at=Mailing.updated_at),
+        update(Mailing)
+        .where(Mailing.id == given.c.id)
+        .values(next_run_at=moment, status=status_with(moment), updated_at=Mailing.updated_at),
         parameter,
     )
 
