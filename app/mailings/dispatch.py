@@ -111,7 +111,8 @@ def _write_missed(verdicts: Mapping[int, Verdict]) -> None:
         "text": literal(""),
         "sender": literal(""),
     }
-    found = select(*values.values()).join(Mailing, Mailing.id == given.c.id)
+    # Their ids follow their moments: lists show runs by id.
+    found = select(*values.values()).join(Mailing, Mailing.id == given.c.id).order_by(given.c.moment)
     db.session.connection().execute(insert_or_ignore(Run, db.session).from_select(list(values), found), parameter)
     asked = ((key, *verdict.missed[-1]) for key, verdict in verdicts.items() if verdict.missed)
     _ask_owners({key: moment for key, moment, why in asked if why is Missed.ASKED})

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -660,7 +661,7 @@ class TestOneThingWrong:
     def test_nothing_can_be_written(self, elsewhere: Callable[..., FlaskCliRunner], tmp_path: Path) -> None:
         folder = tmp_path / "instance"
         runner = elsewhere(instance_path=folder)
-        folder.rmdir()
+        shutil.rmtree(folder)
         lines = failed(runner)
         assert list(lines) == ["instance folder"]
         assert "INSTANCE_PATH" in lines["instance folder"]
