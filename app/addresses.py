@@ -1,14 +1,22 @@
 """E-mail addresses: checked, normalised, and compared as people mean them."""
 
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from flask_babel import gettext as _
 
 from app.errors import GolubError
 
 LONGEST_TEXT = 1000  # characters; an address may be longer in Unicode than it is allowed to be in the end
 LONGEST_ADDRESS = 254  # RFC 5321, 4.5.3.1.3: a path of 256 with its brackets
+LONGEST_LOCAL_PART = 64  # RFC 5321, 4.5.3.1.1
+DOMAINS_KEPT = 50_000
+
+# What nearly all addresses look like. Whatever is rarer is no mistake, and left to email-validator.
+PLAIN = re.compile(r"([A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*)@([A-Za-z0-9.-]+)")
+PLAIN_DOMAIN = re.compile(r"(?:(?=[a-z0-9-]{1,63}\.)[a-z0-9]+(?:-[a-z0-9]+)*\.)+[a-z]{2,63}")
 
 
 class BadAddress(GolubError):
@@ -52,6 +60,31 @@ def parse_address(text: str) -> Address:
     if max(len(parsed.normalized.encode()), len(key)) > LONGEST_ADDRESS:
         raise BadAddress(_("This e-mail address is longer than %(limit)s characters.", limit=LONGEST_ADDRESS))
     return Address(email=parsed.normalized, key=key)
+
+
+def plain_address(text: str) -> tuple[str, str] | None:
+    """E-mail and key as `parse_address` gives them, in a fiftieth of its time, when the text is a plain address.
+
+    None says nothing against the text: `parse_address` knows.
+    """
+    plain = PLAIN.fullmatch(text)
+    if plain is None:
+        return None
+    local, domain = plain.groups()
+    lower = _plain_domain(domain)
+    if lower is None or len(local) > LONGEST_LOCAL_PART or len(text) > LONGEST_ADDRESS:
+        return None
+    return f"{local}@{lower}", f"{local.lower()}@{lower}"
+
+
+@lru_cache(DOMAINS_KEPT)
+def _plain_domain(domain: str) -> str | None:
+    """The domain in lower case, when nothing about it is unusual: no Punycode, no name that is reserved."""
+    lower = domain.lower()
+    if not PLAIN_DOMAIN.fullmatch(lower):
+        return None
+    is_special = any(f".{lower}".endswith(f".{name}") for name in SPECIAL_USE_DOMAIN_NAMES if name != "test")
+    return None if is_special else lower
 
 
 def _reason(words: str) -> str:

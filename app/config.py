@@ -171,6 +171,8 @@ class Settings(BaseSettings):
     claim_lease_seconds: Annotated[int, Field(ge=10, le=3600)] = 120
     deliver_slice_seconds: Annotated[float, Field(gt=0, le=300)] = 10
     deliver_connections: Annotated[int, Field(ge=1, le=50)] = 4
+    import_max_mb: Annotated[int, Field(ge=1, le=2000)] = 200
+    import_max_rows: Annotated[int, Field(ge=1, le=50_000_000)] = 5_000_000
     retry_first_seconds: Annotated[int, Field(ge=1, le=86400)] = 60
     retry_longest_seconds: Annotated[int, Field(ge=1, le=86400)] = 3600
     retry_hours: Annotated[float, Field(ge=0, le=240)] = 24

@@ -17,12 +17,27 @@ AFTER_SEPARATORS = re.compile(r"([;\t\r\n][ \"]*)([=+\-@＝＋－＠])")
 
 def csv_line(values: Iterable[Any]) -> str:
     """One line (RFC 4180), with CRLF at its end; texts that a spreadsheet would run begin with an apostrophe."""
-    line = io.StringIO()
-    csv.writer(line).writerow([_cell(value) for value in values])
-    return line.getvalue()
+    return csv_lines([values])
+
+
+def csv_lines(rows: Iterable[Iterable[Any]]) -> str:
+    """The same for many."""
+    lines = io.StringIO()
+    csv.writer(lines).writerows([list(map(_cell, values)) for values in rows])
+    return lines.getvalue()
+
+
+def as_written(text: str) -> str:
+    """The text without the apostrophe that we, or somebody as careful, put before it."""
+    if text.startswith("'") and text[1:].lstrip(" ").startswith(FORMULA_SIGNS):
+        return text[1:]
+    return text
 
 
 def _cell(value: Any) -> Any:
+    # Most cells are words or numbers: nothing has to be looked for in them.
+    if value.__class__ is str and value.isalnum():
+        return value
     if value is None:
         return ""
     if isinstance(value, datetime):

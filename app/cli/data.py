@@ -11,7 +11,10 @@ from app.auth.models import User
 from app.auth.roles import Permission
 from app.cli.accounts import account_of
 from app.cli.speaking import command, print_table, settings
-from app.clients.csv_import import ImportReport, import_csv
+from app.clients import imports
+from app.clients import jobs as client_jobs
+from app.clients.columns import RowReader
+from app.clients.models import Import, ImportStatus, KnownClients
 from app.errors import RuleBroken
 from app.extensions import db
 from app.mailings import jobs
@@ -54,26 +57,58 @@ def _password_of(person: demo.Person) -> str:
 @command("import-clients")
 @click.argument("email")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
-def import_clients(email: str, file: Path) -> None:
-    """Add the clients in a CSV file to an address book.
+@click.option(
+    "--known",
+    type=click.Choice([choice.value for choice in KnownClients]),
+    default=KnownClients.SKIP.value,
+    show_default=True,
+    help="What becomes of those who are there already.",
+)
+def import_clients(email: str, file: Path, known: str) -> None:
+    """Add the clients in a CSV file or a workbook to an address book.
 
     It is that of the account EMAIL. The first row names the columns; one of them must be “email”. Those who are
-    there already stay as they are.
+    there already stay as they are, unless --known says otherwise.
     """
     owner = account_of(email)
     if not owner.may(Permission.OWN_THINGS):
         raise RuleBroken(f"{owner.email} has the role “{owner.role}”, which comes without an address book.")
     with file.open("rb") as stream:
-        result = import_csv(owner, stream)
+        made = imports.create(owner, stream, file.name, "en")
     db.session.commit()
-    _print_import(result)
-    if not result.added and not result.skipped:
-        raise RuleBroken("No client could be read from the file.")
+    try:
+        _take_all(made, KnownClients(known))
+        if not made.added and not made.updated and not made.skipped:
+            _print_import(made)
+            raise RuleBroken("No client could be read from the file.")
+        _print_import(made)
+    except RuleBroken:
+        db.session.rollback()
+        imports.discard(made)
+        db.session.commit()
+        raise
 
 
-def _print_import(result: ImportReport) -> None:
-    click.echo(f"added: {result.added}\nskipped: {result.skipped} (there already)\nbad: {len(result.bad)}")
-    for row in result.bad[:BAD_ROWS_SHOWN]:
+def _take_all(made: Import, known: KnownClients) -> None:
+    """In this process, portion by portion, as the workers do."""
+    imports.unpack(made.id)
+    db.session.commit()
+    if made.status is ImportStatus.FAILED:
+        raise RuleBroken(made.fault)
+    imports.start_as_guessed(made, known)
+    db.session.commit()
+    reader = RowReader(made.columns)
+    while client_jobs.take_portion(made, reader):
+        pass
+
+
+def _print_import(made: Import) -> None:
+    if made.known is not KnownClients.SKIP:
+        click.echo(f"updated: {made.updated}")
+    click.echo(f"added: {made.added}\nskipped: {made.skipped} (there already)\nbad: {made.bad}")
+    for row in db.session.scalars(imports.bad_rows(made).limit(BAD_ROWS_SHOWN)):
         click.echo(f"  row {row.number}: {row.reason}")
-    if len(result.bad) > BAD_ROWS_SHOWN:
-        click.echo(f"  and {len(result.bad) - BAD_ROWS_SHOWN} more")
+    if made.bad > BAD_ROWS_SHOWN:
+        click.echo(f"  and {made.bad - BAD_ROWS_SHOWN} more")
+    if made.fault:
+        click.echo(made.fault)

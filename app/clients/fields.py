@@ -50,8 +50,10 @@ def _checked(text: str, longest: int) -> str:
         raise BadField(_("Too many accents stand on one letter. Please write the text anew.")) from None
     if not text.isprintable():
         text = "".join(letter for letter in text if letter in JOINERS or unicodedata.category(letter) != "Cf")
-        if any(unicodedata.category(letter) in ("Cc", "Cs") and letter != "\t" for letter in text):
+        if any(unicodedata.category(letter) == "Cc" and letter != "\t" for letter in text):
             raise BadField(_("There are control characters in the text. Please write it anew."))
+        # A lone surrogate is a byte that could not be read: see app.clients.csv_reading.
+        text = "".join(UNREADABLE if unicodedata.category(letter) == "Cs" else letter for letter in text)
     if UNREADABLE in text:
         raise BadField(_("Some characters could not be read. Please write the text anew."))
     return _shorter(text, longest)

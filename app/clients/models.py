@@ -4,11 +4,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app import clock
-from app.database import Base, BigId, Json, enum_type
+from app.database import Base, BigId, Json, enum_type, partial_index
 
 
 class ClientStatus(StrEnum):
@@ -83,3 +94,88 @@ class Segment(Base):
     name: Mapped[str] = mapped_column(String(100))
     conditions: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
+class ImportStatus(StrEnum):
+    UNPACKING = "unpacking"  # a workbook on its way to rows
+    READY = "ready"  # its owner has to say which column is what
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"  # what was taken before stays
+    FAILED = "failed"  # `fault` says why
+
+
+class KnownClients(StrEnum):
+    """What becomes of clients who are in the address book already."""
+
+    SKIP = "skip"
+    UPDATE = "update"  # what the file says counts; its empty cells say nothing
+    FILL = "fill"  # what is there stays; gaps are filled
+
+
+class Import(Base):
+    """A file of clients, and how far it is taken into the address book. rows = added + updated + skipped + bad."""
+
+    __tablename__ = "client_import"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"))
+    status: Mapped[ImportStatus] = mapped_column(enum_type(ImportStatus))
+    file_name: Mapped[str] = mapped_column(String(200))
+    size: Mapped[int] = mapped_column(BigInteger)  # bytes of the CSV in the pieces
+    encoding: Mapped[str] = mapped_column(String(20), default="utf-8")
+    delimiter: Mapped[str] = mapped_column(String(1), default=",")
+    begins_at: Mapped[int] = mapped_column(default=0)  # the byte where the first row begins
+    has_header: Mapped[bool] = mapped_column(default=True)
+    columns: Mapped[list[str]] = mapped_column(Json, default=list)  # what each column is: see app.clients.columns
+    known: Mapped[KnownClients] = mapped_column(enum_type(KnownClients), default=KnownClients.SKIP)
+    tags: Mapped[list[str]] = mapped_column(Json, default=list)  # for all
+    locale: Mapped[str] = mapped_column(String(10), default="en")  # of the reasons why rows are bad
+
+    position: Mapped[int] = mapped_column(BigInteger, default=0)  # the byte where the next row begins
+    next_row: Mapped[int] = mapped_column(default=1)  # its number, as a spreadsheet counts
+    added: Mapped[int] = mapped_column(default=0)
+    updated: Mapped[int] = mapped_column(default=0)
+    skipped: Mapped[int] = mapped_column(default=0)
+    bad: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[int] = mapped_column(default=0)  # in a row, of the job, for a reason of ours
+    fault: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    started_at: Mapped[datetime | None] = mapped_column()
+    finished_at: Mapped[datetime | None] = mapped_column()
+    seen_at: Mapped[datetime] = mapped_column(default=clock.now)  # a worker's last sign of life
+
+    __table_args__ = (
+        Index("ix_client_import_owner_id", "owner_id", "id"),
+        partial_index("ix_client_import_open", "seen_at", where="finished_at IS NULL"),
+    )
+
+    @property
+    def is_finished(self) -> bool:
+        return self.finished_at is not None
+
+    @property
+    def rows(self) -> int:
+        """Rows taken so far, the blank ones and the headings aside."""
+        return self.added + self.updated + self.skipped + self.bad
+
+
+class ImportPiece(Base):
+    """A part of an import's file: the database is what all machines share. Gone when the import has ended."""
+
+    __tablename__ = "client_import_piece"
+
+    import_id: Mapped[int] = mapped_column(ForeignKey("client_import.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class BadRow(Base):
+    """A row that was not taken, and why."""
+
+    __tablename__ = "client_import_bad_row"
+
+    import_id: Mapped[int] = mapped_column(ForeignKey("client_import.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    email: Mapped[str] = mapped_column(String(254))  # what stood in its place
+    reason: Mapped[str] = mapped_column(Text)
