@@ -17,6 +17,7 @@ from rq_scheduler import Scheduler
 from app.account.jobs import ERASE_EVERY, erase_closed_accounts
 from app.auth.jobs import FORGET_EVERY, forget_old_logins
 from app.blog.jobs import FLUSH_EVERY, flush_views
+from app.clients.jobs import TEND_EVERY, tend_imports
 from app.mailings.jobs import SWEEP_EVERY, sweep
 from app.queue import QUEUE_NAME, application, register_periodic
 
@@ -27,6 +28,7 @@ PERIODIC = {
     erase_closed_accounts: ERASE_EVERY,
     forget_old_logins: FORGET_EVERY,
     flush_views: FLUSH_EVERY,
+    tend_imports: TEND_EVERY,
 }
 
 

@@ -51,7 +51,7 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
     from app.account import views as account  # noqa: PLC0415
     from app.auth import views as auth  # noqa: PLC0415
     from app.blog import panel as blog  # noqa: PLC0415  views and panel are one blueprint
-    from app.clients import views as clients  # noqa: PLC0415
+    from app.clients import import_views as clients  # noqa: PLC0415  brings its views along
     from app.mailings import calendar_views as mailings  # noqa: PLC0415  adds the calendar's pages to those of views
     from app.manager import views as manager  # noqa: PLC0415
     from app.messages import views as messages  # noqa: PLC0415

@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import dispatching, engine, home, lateness, scale
+from bench import clients, dispatching, engine, home, lateness, scale
 from bench.figures import Figure, Measure
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -19,6 +19,8 @@ MEASURES: dict[tuple[str, ...], Measure] = {
     scale.PREPARE_KEYS: scale.measure_prepare,
     scale.DUE_KEYS: scale.measure_due,
     dispatching.KEYS: dispatching.measure,
+    clients.IMPORT_KEYS: clients.measure_import,
+    clients.EXPORT_KEYS: clients.measure_export,
     lateness.KEYS: lateness.measure,
     scale.MEMORY_KEYS: scale.measure_memory,
     home.KEYS: home.measure,

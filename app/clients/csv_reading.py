@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
-from charset_normalizer import from_bytes
-
 DELIMITERS = ",;\t|"
 # What the guess chooses from, and the reader of the page. The name in Python, and the one for people.
 ENCODINGS = {
@@ -18,10 +16,12 @@ ENCODINGS = {
     "utf-16-be": "UTF-16 BE",
     "cp1251": "Windows-1251",
     "koi8-r": "KOI8-R",
-    "latin-1": "Latin-1",
+    "cp1252": "Latin-1 (Windows-1252)",
 }
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-GUESSED = {"cp1251": "cp1251", "koi8_r": "koi8-r", "latin_1": "latin-1", "cp1252": "latin-1"}
+CYRILLIC = ("cp1251", "koi8-r")
+OFTEN = set("оеаинтсрвлкмдпу")  # four letters of five in Russian, and about as many in its neighbours
+WORD = re.compile(r"[^\W\d_]+")
 # Bytes that can't be read come as lone surrogates, so that text and bytes can be told to each other exactly.
 UNREADABLE_BYTES = {"utf-8": "surrogateescape", "utf-16-le": "surrogatepass", "utf-16-be": "surrogatepass"}
 SAMPLE_BYTES = 256 * 1024
@@ -71,15 +71,36 @@ def _encoding(stream: BinaryIO, start: bytes) -> tuple[str, int]:
     for mark, encoding in MARKS.items():
         if start.startswith(mark):
             return encoding, len(mark)
-    if start[1:200:2].count(0) > len(start[1:200:2]) // 2:
-        return "utf-16-le", 0
-    if start[0:200:2].count(0) > len(start[0:200:2]) // 2:
-        return "utf-16-be", 0
+    if 0 in start:
+        # Of a letter's two bytes the higher one is 0, or 4 in Cyrillic.
+        for encoding, higher in (("utf-16-le", start[1:1000:2]), ("utf-16-be", start[0:1000:2])):
+            if sum(byte in (0, 4) for byte in higher) > 0.8 * len(higher):
+                return encoding, 0
     telling = _telling_lines(stream)
     if telling is None:
         return "utf-8", 0
-    guess = from_bytes(telling, cp_isolation=list(GUESSED)).best()
-    return GUESSED.get(guess.encoding, "cp1251") if guess else "cp1251", 0
+    return max((*CYRILLIC, "cp1252"), key=lambda encoding: _sense_in(telling, encoding)), 0
+
+
+def _sense_in(data: bytes, encoding: str) -> int:
+    """How much these bytes look like words in this encoding.
+
+    In the wrong one of the two Cyrillic ones capitals and small letters change places, and rare letters become
+    frequent; Latin words have a letter of the other script in their midst.
+    """
+    words = WORD.findall(data.decode(encoding, "replace"))
+    return sum(_sense(word, is_cyrillic=encoding in CYRILLIC) for word in words if not word.isascii())
+
+
+def _sense(word: str, *, is_cyrillic: bool) -> int:
+    """How many of the word's letters speak for it; below zero, when it is none."""
+    if not (word.islower() or word.istitle() or word.isupper()):
+        return -len(word)
+    if not is_cyrillic:
+        return len(word) if 2 * sum(letter.isascii() for letter in word) >= len(word) else -len(word)
+    if not all("\u0400" <= letter <= "\u04ff" for letter in word):
+        return -len(word)
+    return sum(letter in OFTEN for letter in word.lower())
 
 
 def _telling_lines(stream: BinaryIO) -> bytes | None:
@@ -89,7 +110,7 @@ def _telling_lines(stream: BinaryIO) -> bytes | None:
     lines, size, is_utf8 = [], 0, True
     while block := stream.read(BLOCK_BYTES):
         if not block.isascii() and size < SAMPLE_BYTES:
-            lines += [line for line in block.splitlines()[:10_000] if not line.isascii()]
+            lines += [line for line in block.splitlines() if not line.isascii()]
             size = sum(map(len, lines))
         is_utf8 = is_utf8 and _decodes(decoder, block)
         if not is_utf8 and size >= SAMPLE_BYTES:

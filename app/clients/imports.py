@@ -282,7 +282,7 @@ def read_portion(made: Import, reader: RowReader, most_rows: int) -> Portion:
         reaches_end = before.position + len(data) >= made.size
         text = csv_reading.decode(data, layout.encoding, is_whole=reaches_end)
         rows = Rows(text, layout, before, is_last=reaches_end)
-        is_all = _read_into(portion, rows, reader, made)
+        is_all = _read_into(portion, rows, reader, made, min(PORTION_ROWS, most_rows - made.rows))
         portion.after = rows.place
         portion.is_last = is_all and reaches_end
         if portion.after == before and not portion.is_last:
@@ -290,8 +290,8 @@ def read_portion(made: Import, reader: RowReader, most_rows: int) -> Portion:
     return portion
 
 
-def _read_into(portion: Portion, rows: Rows, reader: RowReader, made: Import) -> bool:
-    """The good and the bad rows into the portion; False when there are more than belong into one."""
+def _read_into(portion: Portion, rows: Rows, reader: RowReader, made: Import, most: int) -> bool:
+    """The good and the bad rows into the portion; False when there may be more of them than so many."""
     is_all = False
     found: dict[str, Taken] = {}
     given = iter(rows)
@@ -312,7 +312,7 @@ def _read_into(portion: Portion, rows: Rows, reader: RowReader, made: Import) ->
                 earlier, taken = found[key], reader.merge(found[key], taken, made.known)
                 portion.changed += taken != earlier
             found[key] = taken
-        if portion.total + len(portion.bad) >= PORTION_ROWS:
+        if portion.total + len(portion.bad) >= most:
             break
     else:
         is_all = True
@@ -370,7 +370,7 @@ def take(import_id: int, portion: Portion) -> bool:
 def _tags(made: Import, tag_sets: Sequence[tuple[str, ...]]) -> list[tuple[int, int]] | None:
     """The tags of each set by their ids; None when the owner would have too many."""
     service.lock_tags(made.owner_id)
-    names = {name for tags in tag_sets for name in tags}
+    names = dict.fromkeys(name for tags in tag_sets for name in tags)  # the spelling that came first stays
     if not names:
         return []
     if len(names) > MOST_TAGS_OF_OWNER:

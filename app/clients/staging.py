@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
     Column,
     ColumnElement,
     Integer,
@@ -17,11 +19,13 @@ from sqlalchemy import (
     and_,
     case,
     exists,
+    false,
     func,
     literal,
     or_,
     select,
     text,
+    true,
     update,
 )
 
@@ -44,6 +48,7 @@ given = Table(
     Column("comment", Text, nullable=False),
     Column("attributes", Json, nullable=False),
     Column("tag_set", Integer, nullable=False),
+    Column("client_id", BigInteger),  # filled in here
     **_of_this_connection,
 )
 given_tag = Table(
@@ -53,7 +58,8 @@ given_tag = Table(
     Column("tag_id", Integer, primary_key=True),
     **_of_this_connection,
 )
-TEXTS = ("last_name", "first_name", "patronymic", "comment")
+NAMES = ("last_name", "first_name", "patronymic")
+TEXTS = (*NAMES, "comment")
 COLUMNS = ("email", "email_key", *TEXTS, "birth_year", "attributes")
 
 
@@ -61,68 +67,83 @@ class Loaded:
     """Rows on their way into an address book. Use it within one transaction, with the owner's tags locked.
 
     rows: each e-mail key once.  tags: (tag_set, tag id), for all that the rows name.  used: what the file tells of.
+
+    Nobody has counted the rows of these tables, nor maybe those of an address book that has grown a thousandfold a
+    minute ago. So the statements leave PostgreSQL no choice: each row asks an index, whatever it believes.
     """
 
     def __init__(
         self, owner_id: int, rows: Collection[Taken], tags: Collection[tuple[int, int]], used: Collection[str]
     ) -> None:
         self._owner_id = owner_id
-        self._size = len(rows)
         self._has_tags = bool(tags)
         self._used = [name for name in (*TEXTS, "birth_year", "attributes") if name in used]
         self._is_sqlite = db.session.get_bind().dialect.name == "sqlite"
         connection = db.session.connection()
-        _metadata.drop_all(connection) if self._is_sqlite else _plan_by_keys()
+        if self._is_sqlite:
+            _metadata.drop_all(connection)
+        else:
+            db.session.execute(text("SET LOCAL jit = off"))  # it would be asked for by costs that are made up
         _metadata.create_all(connection, checkfirst=False)
-        copy_rows(given, [column.name for column in given.columns], rows)
+        copy_rows(given, ["email", "email_key", *NAMES, "birth_year", "comment", "attributes", "tag_set"], rows)
         copy_rows(given_tag, ["tag_set", "tag_id"], tags)
 
     def take(self, known: KnownClients, now: datetime) -> tuple[int, int]:
         """Add those who are new, and change those who are `known` as is wanted; how many were added and changed."""
-        changed = 0 if known is KnownClients.SKIP else self._count_changes(known)
-        added = self._add(now)
-        if changed:
-            self._change(known)
+        if known is KnownClients.SKIP:
+            added, changed = self._add(now), 0
+            if self._has_tags and added:
+                self._find(Client.added_at == now)  # those who came a moment ago
+        else:
+            self._find()
+            changed = self._change(known)
+            added = self._add(now)
+            if self._has_tags and added:
+                self._find()
         if self._has_tags:
-            self._tag(None if changed or known is not KnownClients.SKIP else now)
+            self._tag()
         return added, changed
 
-    def _same_client(self) -> ColumnElement[bool]:
-        return and_(Client.owner_id == self._owner_id, Client.email_key == given.c.email_key)
+    def _find(self, *which: ColumnElement[bool]) -> None:
+        """Note who is in the address book."""
+        same = (Client.owner_id == self._owner_id, Client.email_key == given.c.email_key, *which)
+        found = select(Client.id).where(*same).scalar_subquery()
+        db.session.execute(update(given).where(given.c.client_id.is_(None)).values(client_id=found))
 
     def _add(self, now: datetime) -> int:
-        # On SQLite a SELECT without WHERE would be read together with the ON CONFLICT after it.
         rows = select(
             literal(self._owner_id),
             *(given.c[name] for name in COLUMNS),
             literal(ClientStatus.ACTIVE, Client.status.type),
             literal(now, Client.added_at.type),
-        ).where(given.c.email_key != "")
+        ).where(given.c.client_id.is_(None))
         names = ["owner_id", *COLUMNS, "status", "added_at"]
         result = db.session.execute(insert_or_ignore(Client.__table__, db.session).from_select(names, rows))
         return int(result.rowcount)  # type: ignore[attr-defined]  # a CursorResult, as of every INSERT
 
-    def _count_changes(self, known: KnownClients) -> int:
-        """Of how many known clients something will change. Asked before, for then only the known ones are there."""
-        new = self._new_values(known)
-        changes = [self._plain(getattr(Client, name)).is_distinct_from(new[name]) for name in self._used]
+    def _change(self, known: KnownClients) -> int:
+        """Change the known clients; of how many something changes, tags among it."""
+        new = {name: self._new_value(name, known) for name in self._used}
+        differs = [self._plain(getattr(Client, name)).is_distinct_from(value) for name, value in new.items()]
+        is_known = and_(Client.id == given.c.client_id, self._is_found())
+        any_change = or_(false(), *differs)
         if self._has_tags:
             worn = exists().where(client_tag.c.client_id == Client.id, client_tag.c.tag_id == given_tag.c.tag_id)
-            changes.append(exists().where(given_tag.c.tag_set == given.c.tag_set, ~worn))
-        query = select(func.count()).select_from(given).join(Client, self._same_client()).where(or_(*changes))
-        return db.session.scalar(query) or 0 if changes else 0
+            worn = worn.correlate(Client, given_tag)
+            missing = select(given_tag.c.tag_id).where(given_tag.c.tag_set == given.c.tag_set, ~worn)
+            any_change = or_(any_change, missing.correlate(given, Client).exists())
+        changed = db.session.scalar(select(func.count()).select_from(Client, given).where(is_known, any_change)) or 0
+        if changed and new:
+            statement = update(Client).values(new).where(is_known, or_(*differs))
+            db.session.execute(statement.execution_options(synchronize_session=False))
+        return changed
 
-    def _change(self, known: KnownClients) -> None:
-        new = self._new_values(known)
-        if not new:
-            return
-        changes = or_(*(self._plain(getattr(Client, name)).is_distinct_from(new[name]) for name in self._used))
-        statement = update(Client).values(new).where(self._same_client(), changes)
-        db.session.execute(statement.execution_options(synchronize_session=False))
-
-    def _new_values(self, known: KnownClients) -> dict[str, ColumnElement[Any]]:
-        """What the columns of a known client become."""
-        return {name: self._new_value(name, known) for name in self._used}
+    def _is_found(self) -> ColumnElement[bool]:
+        """The same as the join says, in the words that make PostgreSQL go by the ids."""
+        if self._is_sqlite:
+            return true()
+        ids = func.array(select(given.c.client_id).correlate(None).scalar_subquery(), type_=ARRAY(BigInteger))
+        return Client.id == func.any(ids)
 
     def _new_value(self, name: str, known: KnownClients) -> ColumnElement[Any]:
         old, new = getattr(Client, name), given.c[name]
@@ -139,23 +160,10 @@ class Loaded:
             return func.json(column, type_=Text)
         return column
 
-    def _tag(self, added_at: datetime | None) -> None:
-        """Put the tags on the clients; with `added_at` only on those who came then, which is now."""
-        worn = (
-            select(Client.id, given_tag.c.tag_id)
-            .join(given, self._same_client())
-            .join(given_tag, given_tag.c.tag_set == given.c.tag_set)
-            .where(given.c.email_key != "")
-        )
-        if added_at is not None:
-            worn = worn.where(Client.added_at == added_at)
-        db.session.execute(insert_or_ignore(client_tag, db.session).from_select(["client_id", "tag_id"], worn))
-
-
-def _plan_by_keys() -> None:
-    """Nobody has counted the new table's rows: PostgreSQL could think of reading the whole address book for them."""
-    for setting in ("enable_hashjoin", "enable_mergejoin", "jit"):
-        db.session.execute(text(f"SET LOCAL {setting} = off"))
+    def _tag(self) -> None:
+        worn = select(given.c.client_id, given_tag.c.tag_id).join(given_tag, given_tag.c.tag_set == given.c.tag_set)
+        rows = worn.where(given.c.client_id.is_not(None))
+        db.session.execute(insert_or_ignore(client_tag, db.session).from_select(["client_id", "tag_id"], rows))
 
 
 def keep_bad_rows(import_id: int, bad: Iterable[tuple[int, str, str]]) -> None:

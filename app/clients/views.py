@@ -8,6 +8,7 @@ from typing import Any, Self
 from flask import Blueprint, Response, current_app, flash, request, url_for
 from flask_babel import format_date
 from flask_babel import gettext as _
+from sqlalchemy import Select
 from sqlalchemy.orm import selectinload
 
 from app import web
@@ -44,6 +45,13 @@ class Filters:
         status = _argument("status")
         return cls(_argument("q"), status if status in set(ClientStatus) else "", _argument("tag"))
 
+    def of(self, user: User) -> Select[Client]:
+        """The user's clients whom they ask for."""
+        query = queries.matching(queries.owned_by(user), self.q)
+        if self.status:
+            query = queries.with_status(query, ClientStatus(self.status))
+        return queries.with_tag(query, self.tag) if self.tag else query
+
     def given(self) -> dict[str, Any]:
         """Those that are set, for an address."""
         return {name: value for name, value in vars(self).items() if value}
@@ -58,12 +66,7 @@ def _argument(name: str) -> str:
 @requires(Permission.OWN_THINGS)
 def list_clients() -> Response:
     user, filters, cursor = signed_in(), Filters.of_request(), request.args.get("after")
-    query = queries.matching(queries.owned_by(user), filters.q)
-    if filters.status:
-        query = queries.with_status(query, ClientStatus(filters.status))
-    if filters.tag:
-        query = queries.with_tag(query, filters.tag)
-    query = query.options(selectinload(Client.tags))
+    query = filters.of(user).options(selectinload(Client.tags))
     response = web.render(
         "clients/list.html",
         block="rows",
