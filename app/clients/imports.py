@@ -97,7 +97,7 @@ def create(owner: User, stream: BinaryIO, file_name: str, locale: str) -> Import
     if (db.session.scalar(waiting) or 0) >= MOST_OPEN:
         raise RuleBroken(_("Several imports are not finished yet. Finish or discard one of them first."))
     stream.seek(0)
-    made = Import(owner_id=owner.id, file_name=_plain(file_name)[-200:], locale=locale)
+    made = Import(owner_id=owner.id, file_name=_plain(file_name)[-200:], locale=locale, begins_at=0)
     made.status = ImportStatus.UNPACKING if workbook.is_workbook(stream.read(4)) else ImportStatus.READY
     _keep(made, stream)
     return made

@@ -90,8 +90,7 @@ def first_sheet(book: CalamineWorkbook) -> CalamineSheet | None:
 
 def write_rows(sheet: CalamineSheet, target: io.TextIOWrapper) -> None:
     writer = csv.writer(target)
-    first = sheet.start[0] if sheet.start else 0
-    writer.writerows([""] for _ in range(first))  # so that rows have the numbers that the spreadsheet shows
+    # They begin with the first row, so they have the numbers that the spreadsheet shows.
     for row in sheet.iter_rows():
         writer.writerow(cells_of(row))
     target.flush()

@@ -63,3 +63,22 @@ class Mailings:
         expect(self.page.locator("#preview time, #preview li").first).to_be_visible()
         self.page.locator("#mailing-form button[type=submit]").click()
         expect(self.page.get_by_role("heading", name=name)).to_be_visible()
+
+
+class Import:
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def drop(self, name: str, content: bytes) -> None:
+        """Drag a file from the desktop, and let it go over the page's field."""
+        self.page.goto("/clients/import")
+        transfer = self.page.evaluate_handle(
+            """([name, bytes]) => {
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "text/csv" }));
+                return transfer;
+            }""",
+            [name, list(content)],
+        )
+        for event in ("dragover", "drop"):
+            self.page.dispatch_event("[data-drop]", event, {"dataTransfer": transfer})
