@@ -14,6 +14,9 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠
 # Half of Europe's spreadsheets split a file of commas at semicolons, whatever is quoted.
 AFTER_SEPARATORS = re.compile(r"([;\t\r\n][ \"]*)([=+\-@＝＋－＠])")
 
+# What most texts have nothing of, so that they need no closer look.
+SUSPICIOUS = re.compile(r"[;\t\r\n\0]|^ *[=+\-@＝＋－＠]")
+
 
 def csv_line(values: Iterable[Any]) -> str:
     """One line (RFC 4180), with CRLF at its end; texts that a spreadsheet would run begin with an apostrophe."""
@@ -35,8 +38,7 @@ def as_written(text: str) -> str:
 
 
 def _cell(value: Any) -> Any:
-    # Most cells are words or numbers: nothing has to be looked for in them.
-    if value.__class__ is str and value.isalnum():
+    if value.__class__ is str and not SUSPICIOUS.search(value):
         return value
     if value is None:
         return ""

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.addresses import LONGEST_ADDRESS, Address, BadAddress, parse_address
+from app.addresses import LONGEST_ADDRESS, Address, BadAddress, parse_address, plain_address
 from app.extensions import db
 
 pytestmark = pytest.mark.usefixtures("context")
@@ -223,3 +223,34 @@ def test_a_novel_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.addresses.validate_email", lambda *_given, **_options: pytest.fail("was read"))
     with pytest.raises(BadAddress, match="longer than 254"):
         parse_address("é" * 1_000_000 + "@example.test")
+
+
+# ── The quick way for what is plain ──
+
+ALPHABET = st.sampled_from("aB1._+-@'!xn é")
+LABEL = st.text("aZ0-_", min_size=1, max_size=8) | st.sampled_from(
+    ["xn--e1afmkfd", "ab--c", "a" * 63, "a" * 64, "localhost", "local", "arpa", "invalid", "onion", "test", "com", "1"]
+)
+LIKELY = st.builds(
+    lambda local, labels: f"{local}@{'.'.join(labels)}",
+    st.text("aB1._+-'", min_size=1, max_size=10) | st.sampled_from(["a" * 64, "a" * 65, ".a", "a.", "a..b"]),
+    st.lists(LABEL, min_size=1, max_size=5),
+)
+
+
+@given(LIKELY | st.text(ALPHABET, max_size=30))
+@example(f"a@{'b' * 63}.{'c' * 63}.{'d' * 63}.{'e' * 56}.test")
+@example(f"{'a' * 64}@{'b' * 63}.{'c' * 63}.{'d' * 56}.test")
+@example("a@example.test\n")
+@example("a@home.arpa")
+@example("a@xn--80ak6aa92e.com")
+@hypothesis_settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_plain_is_read_as_in_the_long_way(text: str) -> None:
+    plain = plain_address(text)
+    if plain is not None:
+        assert Address(*plain) == parse_address(text)
+
+
+@pytest.mark.parametrize("text", ["anna@golub.test", "Anna.K+news_1@Mail-2.Example.COM", "1@b.c.golub.test"])
+def test_what_nearly_all_addresses_look_like_is_plain(text: str) -> None:
+    assert plain_address(text) is not None
