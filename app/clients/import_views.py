@@ -8,6 +8,7 @@ from flask import Response, current_app, flash, request, stream_with_context, ur
 from flask_babel import get_locale
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
+from flask_babel import lazy_pgettext
 from flask_login import current_user
 
 from app import clock, web
@@ -28,12 +29,12 @@ from app.queue import enqueue
 SHOWN_BAD_ROWS = 20
 POLL_SECONDS = 1
 STATUS_WORDS = {
-    ImportStatus.UNPACKING: _l("being read"),
-    ImportStatus.READY: _l("waits for you"),
-    ImportStatus.RUNNING: _l("running"),
-    ImportStatus.DONE: _l("completed"),
-    ImportStatus.CANCELLED: _l("cancelled"),
-    ImportStatus.FAILED: _l("failed"),
+    ImportStatus.UNPACKING: lazy_pgettext("import", "being read"),
+    ImportStatus.READY: lazy_pgettext("import", "waits for you"),
+    ImportStatus.RUNNING: lazy_pgettext("import", "running"),
+    ImportStatus.DONE: lazy_pgettext("import", "completed"),
+    ImportStatus.CANCELLED: lazy_pgettext("import", "cancelled"),
+    ImportStatus.FAILED: lazy_pgettext("import", "failed"),
 }
 DELIMITER_WORDS = {",": _l("comma"), ";": _l("semicolon"), "\t": _l("tab"), "|": _l("vertical bar")}
 KNOWN_WORDS = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import BinaryIO
 
-from flask_babel import force_locale
+from flask_babel import force_locale, format_number
 from flask_babel import gettext as _
 from sqlalchemy import Select, delete, func, insert, select, update
 
@@ -276,7 +276,7 @@ def read_portion(made: Import, reader: RowReader, most_rows: int) -> Portion:
     portion = Portion(before, before)
     with force_locale(made.locale):
         if made.rows >= most_rows:
-            portion.fault = _("The file has more than %(limit)s rows. The rest was not taken.", limit=f"{most_rows:,}")
+            portion.fault = _("The file has more than %(limit)s rows. The rest was not taken.", limit=format_number(most_rows))
             return portion
         data = _stored(made.id, before.position, PORTION_BYTES)
         reaches_end = before.position + len(data) >= made.size
