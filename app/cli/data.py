@@ -65,9 +65,9 @@ def _password_of(person: demo.Person) -> str:
     help="What becomes of those who are there already.",
 )
 def import_clients(email: str, file: Path, known: str) -> None:
-    """Add the clients in a CSV file or a workbook to an address book.
+    """Add the clients in a file to an address book.
 
-    It is that of the account EMAIL. The first row names the columns; one of them must be “email”. Those who are
+    It is that of the account EMAIL. The file is CSV or a workbook. The first row names the columns; one of them must be “email”. Those who are
     there already stay as they are, unless --known says otherwise.
     """
     owner = account_of(email)
@@ -78,10 +78,9 @@ def import_clients(email: str, file: Path, known: str) -> None:
     db.session.commit()
     try:
         _take_all(made, KnownClients(known))
-        if not made.added and not made.updated and not made.skipped:
-            _print_import(made)
-            raise RuleBroken("No client could be read from the file.")
         _print_import(made)
+        if made.rows == made.bad:
+            raise RuleBroken("No client could be read from the file.")
     except RuleBroken:
         db.session.rollback()
         imports.discard(made)

@@ -5,10 +5,9 @@ from http import HTTPStatus
 from typing import Any, BinaryIO, cast
 
 from flask import Response, current_app, flash, request, stream_with_context, url_for
-from flask_babel import get_locale
+from flask_babel import get_locale, lazy_pgettext
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from flask_babel import lazy_pgettext
 from flask_login import current_user
 
 from app import clock, web

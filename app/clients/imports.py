@@ -276,7 +276,8 @@ def read_portion(made: Import, reader: RowReader, most_rows: int) -> Portion:
     portion = Portion(before, before)
     with force_locale(made.locale):
         if made.rows >= most_rows:
-            portion.fault = _("The file has more than %(limit)s rows. The rest was not taken.", limit=format_number(most_rows))
+            limit = format_number(most_rows)
+            portion.fault = _("The file has more than %(limit)s rows. The rest was not taken.", limit=limit)
             return portion
         data = _stored(made.id, before.position, PORTION_BYTES)
         reaches_end = before.position + len(data) >= made.size
