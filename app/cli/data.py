@@ -67,8 +67,8 @@ def _password_of(person: demo.Person) -> str:
 def import_clients(email: str, file: Path, known: str) -> None:
     """Add the clients in a file to an address book.
 
-    It is that of the account EMAIL. The file is CSV or a workbook. The first row names the columns; one of them must be “email”. Those who are
-    there already stay as they are, unless --known says otherwise.
+    It is that of the account EMAIL. The file is CSV or a workbook; its first row names the columns, one of which must
+    be “email”. Those who are there already stay as they are, unless --known says otherwise.
     """
     owner = account_of(email)
     if not owner.may(Permission.OWN_THINGS):
