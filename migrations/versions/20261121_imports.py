@@ -1,7 +1,7 @@
 """imports: files of clients in pieces, how far they are taken in, and their bad rows
 
 Revision ID: e74a0f2d5b43
-Revises: c52e8d0b3f21
+Revises: e7a94b20c6d1
 Create Date: 2026-11-21 13:40:00
 
 """
@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 
 
 revision = 'e74a0f2d5b43'
-down_revision = 'c52e8d0b3f21'
+down_revision = "e7a94b20c6d1"
 branch_labels = None
 depends_on = None
 
