@@ -65,7 +65,7 @@ STALE_FOR = 2  # times its seconds: so long an entry lies there for the others, 
 SHARE_OF_HEAVY = 20  # times what it took to make it: so long it is good at least
 AWAY_SECONDS = 5  # so long a Redis that did not answer is asked nothing
 
-_away_until = 0.0  # time.monotonic() of this process
+_away = {"until": 0.0}  # time.monotonic(): what this process knows of Redis
 
 
 def remembered(kind: Kind, make: Callable[[], T], *key: object) -> T:
@@ -135,13 +135,12 @@ def forget(topic: str) -> None:
 
 def ask(question: Callable[[], T], otherwise: T) -> T:
     """Redis's answer; `otherwise` when it gives none, or gave none just now."""
-    global _away_until  # noqa: PLW0603  what this process knows of Redis, of which there is one
-    if time.monotonic() < _away_until:
+    if time.monotonic() < _away["until"]:
         return otherwise
     try:
         return question()
     except (RedisError, OSError) as error:
-        _away_until = time.monotonic() + AWAY_SECONDS
+        _away["until"] = time.monotonic() + AWAY_SECONDS
         log.warning("cache.away", error=str(error), help="pages are made anew each time until it is back")
         return otherwise
 

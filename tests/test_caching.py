@@ -53,7 +53,7 @@ def make_number() -> Counting:
 @pytest.fixture(autouse=True)
 def redis_is_there() -> Iterator[None]:
     yield
-    caching._away_until = 0.0
+    caching._away["until"] = 0.0
 
 
 @pytest.fixture
@@ -483,5 +483,5 @@ def test_it_remembers_again_when_redis_is_back(make_number: Counting, monkeypatc
         assert [caching.remembered(NUMBERS, make_number) for _ in range(2)] == [1, 2]
     assert caching.remembered(NUMBERS, make_number) == 3  # not asked yet: it was away just now
     monkeypatch.setattr(caching, "AWAY_SECONDS", 0)
-    caching._away_until = 0.0
+    caching._away["until"] = 0.0
     assert [caching.remembered(NUMBERS, make_number) for _ in range(2)] == [4, 4]

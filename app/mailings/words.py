@@ -248,6 +248,8 @@ def lateness_allowed(seconds: int) -> str:
 
 def why_missed(run: Run) -> str:
     """Why this occurrence was not sent, in a sentence; nothing where it was."""
+    if run.missed is None:
+        return ""
     return {
         Missed.ASKED: _("Its moment passed while Golub was not running, or while this mailing stood still."),
         Missed.UNANSWERED: _("Not sent: nobody decided before the next one came."),
@@ -257,7 +259,7 @@ def why_missed(run: Run) -> str:
         Missed.NEXT_NEARER: _("Not sent: by then the next one was nearer."),
         Missed.COLLAPSED: _("Not sent: a later one stands for it."),
         Missed.ENDED: _("Not sent: the end of the mailing came first."),
-    }.get(run.missed, "")  # type: ignore[arg-type]
+    }[run.missed]
 
 
 def misfire_in_words(mailing: Mailing) -> str:

@@ -287,11 +287,11 @@ def without_redis(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     def away(*_given: Any, **_options: Any) -> Any:
         raise RedisAway("nobody there")
 
-    monkeypatch.setattr(caching, "_away_until", 0.0)
+    monkeypatch.setitem(caching._away, "until", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr("redis.connection.ConnectionPool.get_connection", away)
         yield
-    caching._away_until = 0.0
+    caching._away["until"] = 0.0
 
 
 @pytest.mark.usefixtures("without_redis")
