@@ -24,7 +24,7 @@ from app.delivery.models import Delivery, Run
 from app.extensions import db
 from app.mailings import jobs, service
 from app.mailings.models import Mailing
-from app.messages.models import Message
+from app.messages.models import Message, MessageVersion
 from tests import make
 
 GUEST, USER, MANAGER, EDITOR, ADMIN = "guest", "user", "manager", "editor", "admin"
@@ -120,6 +120,11 @@ TABLE: dict[str, Wall] = {
             "clients.export_csv",
             "clients.export_xlsx",
             "messages.create_message",
+            "messages.preview_typed",
+            "messages.check_typed",
+            "messages.make_text",
+            "messages.choose_client",
+            "messages.test_new_message",
             "mailings.overview",
             "mailings.list_mailings",
             "mailings.create_mailing",
@@ -174,7 +179,16 @@ TABLE: dict[str, Wall] = {
     ),
     **dict.fromkeys(("messages.show_message", "messages.preview_message"), MESSAGE_READ),
     **dict.fromkeys(
-        ("messages.edit_message", "messages.delete_message", "messages.share_message", "messages.unshare_message"),
+        (
+            "messages.edit_message",
+            "messages.delete_message",
+            "messages.share_message",
+            "messages.unshare_message",
+            "messages.test_message",
+            "messages.list_versions",
+            "messages.preview_version",
+            "messages.restore_version",
+        ),
         MESSAGE_EDITED,
     ),
     "messages.copy_message": MESSAGE_COPIED,
@@ -250,6 +264,8 @@ def things_of(app: Flask, owner_id: int, *, shared: bool) -> dict[str, Any]:
         segment = Segment(owner_id=owner_id, name=SECRET, conditions={"domain": "example.test"})
         db.session.add(segment)
         message = make.message(owner, subject="Shared" if shared else SECRET, is_shared=shared)
+        version = MessageVersion(message_id=message.id, subject=SECRET, preheader="", html=f"<p>{SECRET}</p>", text="")
+        db.session.add(version)
         mailing = make.mailing(owner, name=SECRET, message=make.message(owner, subject=SECRET))
         post = make.post(owner, title=SECRET, html=f"<p>{SECRET}</p>")
         run = service.start_now(mailing)
@@ -264,6 +280,7 @@ def things_of(app: Flask, owner_id: int, *, shared: bool) -> dict[str, Any]:
             "segment_id": segment.id,
             "import_id": file.id,
             "message_id": message.id,
+            "version_id": version.id,
             "mailing_id": mailing.id,
             "run_id": run.id,
             "delivery_id": delivery_id,

@@ -21,6 +21,7 @@ PER_ACCOUNT = "100 per hour"
 LETTERS_PER_NETWORK = "30 per hour"
 LETTERS_PER_ACCOUNT = "5 per hour"
 EXPORTS = "5 per hour"
+TEST_LETTERS = "30 per hour"
 SECOND_FACTOR = "second_factor"  # what the session keeps between password and code: see app.auth.views
 
 
@@ -61,6 +62,14 @@ def limit_letters(account: Key) -> Callable[[View], View]:
 def limit_exports(view: View) -> View:
     """For a view that makes much work."""
     return cast("View", limiter.limit(EXPORTS, key_func=own_account)(view))
+
+
+def limit_test_letters(view: View) -> View:
+    """For a view that sends somebody a letter of their own making, to their own address."""
+    limit = limiter.shared_limit(
+        TEST_LETTERS, "test-letters", key_func=own_account, methods=["POST"], deduct_when=_done
+    )
+    return cast("View", limit(view))
 
 
 def network() -> str:

@@ -143,6 +143,7 @@ class LetterKind(StrEnum):
     MAILING_DISABLED = "mailing_disabled"
     MAILING_ENABLED = "mailing_enabled"
     RUNS_MISSED = "runs_missed"
+    TEST_MESSAGE = "test_message"
     ACCOUNT_CLOSED = "account_closed"
 
 

@@ -171,7 +171,7 @@ def begin_by_hand(mailing: Mailing, sender: str) -> Run:
 def begin_missed(mailing: Mailing, run: Run, sender: str) -> None:
     """Begin a run that was missed: its message is frozen as it is now."""
     message = mailing.message
-    run.sender, run.subject, run.html, run.text = sender, message.subject, message.html, message.text
+    run.sender, run.subject, run.html, run.text = sender, message.subject, message.letter_html, message.text
     run.reply_to, run.last_moment = mailing.owner.email, mailing.end_at
     run.missed, run.status, run.created_at = None, RunStatus.PREPARING, clock.now()
 
@@ -187,7 +187,7 @@ def _begin(
         "last_moment": Mailing.end_at,
         "sender": literal(sender),
         "subject": Message.subject,
-        "html": Message.html,
+        "html": Message.letter_html,
         "text": Message.text,
         "reply_to": User.email,
         # Asked here again: the owner may have been blocked since the mailing was found and locked.

@@ -25,7 +25,7 @@ from app.mailings.schedule import Period, Schedule, latest_occurrence, occurrenc
 from app.mailings.status import settle
 from app.messages import queries as messages
 from app.messages.models import Message
-from app.messages.service import copy
+from app.messages.service import WRITTEN, copy
 
 
 @dataclass(frozen=True)
@@ -312,7 +312,7 @@ def _own_message(owner: User, message_id: int) -> Message:
         raise NotFound(_("There is no such message."))
     if message.owner_id == owner.id:
         return message
-    same = (Message.subject == message.subject, Message.html == message.html, Message.text == message.text)
+    same = [getattr(Message, name) == getattr(message, name) for name in WRITTEN]
     return db.session.scalar(messages.owned_by(owner).where(*same).limit(1)) or copy(message, owner)
 
 

@@ -28,6 +28,7 @@ from app.messages.models import Message
 from app.texts import composed
 
 LONGEST_SUBJECT = 200  # characters
+LONGEST_PREHEADER = 200
 LARGEST_BODY = 500_000  # bytes of UTF-8, before and after cleaning
 DEEPEST = 150  # elements within each other, a table with its rows and cells counted as one
 MOST_REPEATS = 300_000  # open formatting elements, summed over all tags
@@ -100,15 +101,32 @@ def parse_subject(text: str) -> str:
     Raises:
         BadContent: when it is empty, too long, has line breaks or other control characters, or a field that is none.
     """
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
-        raise BadContent(_("A subject is one line, without control characters."))
-    subject = _composed(text).strip()
+    subject = _one_line(text, _("A subject is one line, without control characters."))
     if not is_visible(subject):
         raise BadContent(_("Write a subject."))
     if len(subject) > LONGEST_SUBJECT:
         raise BadContent(_("A subject has at most %(limit)s characters.", limit=LONGEST_SUBJECT))
     _check_fields(subject)
     return subject
+
+
+def parse_preheader(text: str) -> str:
+    """The preview text: one line of at most 200 characters in NFC; empty when nothing in it can be seen.
+
+    Raises:
+        BadContent: when it is too long, has line breaks or other control characters, or a field that is none.
+    """
+    line = _one_line(text, _("A preview text is one line, without control characters."))
+    if len(line) > LONGEST_PREHEADER:
+        raise BadContent(_("A preview text has at most %(limit)s characters.", limit=LONGEST_PREHEADER))
+    _check_fields(line)
+    return line if is_visible(line) else ""
+
+
+def _one_line(text: str, complaint: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
+        raise BadContent(complaint)
+    return _composed(text).strip()
 
 
 def parse_html(text: str) -> str:
@@ -221,7 +239,7 @@ def sanitise(html: str) -> str:
 
 def removed_from(html: str) -> list[str]:
     """What `sanitise` takes out of `html` and its author may miss: such as `<script>`, `onclick`, `src="cid:logo"`."""
-    root = _tree(_LINK_OUT.sub(_STAND_IN, html))
+    root = tree_of(_LINK_OUT.sub(_STAND_IN, html))
     if root is None:
         return []
     found = dict.fromkeys(name for element in root.iter(etree.Element) for name in _removed_of(element))
@@ -330,7 +348,7 @@ def text_of(html: str) -> str:
     The cells of a table's row stand in one line, two blanks apart. They are not aligned: a letter's text part is read
     in proportional type, and padding would make megabytes of a few long cells.
     """
-    root = _tree(html)
+    root = tree_of(html)
     if root is None:
         return ""
     _prepare_for_text(root)
@@ -369,7 +387,7 @@ def _layout() -> ParserConfig:
     )
 
 
-def _tree(html: str) -> Any | None:
+def tree_of(html: str) -> Any | None:
     """The tree of a document or fragment, None when there is nothing in it."""
     parser = lxml_html.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
     html = _plain(html)

@@ -8,17 +8,22 @@ from wtforms import BooleanField, Field, StringField, TextAreaField, ValidationE
 from wtforms.validators import DataRequired
 
 from app.messages import content
+from app.messages.models import Message
 from app.messages.service import MessageData
 
 
 class MessageForm(FlaskForm):
     subject = StringField(_l("Subject"), [DataRequired(_l("Write a subject."))])
-    html = TextAreaField(_l("Letter (HTML)"), [DataRequired(_l("Write the letter."))])
+    preheader = StringField(_l("Preview text"))
+    html = TextAreaField(_l("Letter"), [DataRequired(_l("Write the letter."))])
     text = TextAreaField(_l("Text part"))
     is_shared = BooleanField(_l("Share it in the common library"))
 
     def validate_subject(self, field: Field) -> None:
         _check(field, content.parse_subject)
+
+    def validate_preheader(self, field: Field) -> None:
+        _check(field, content.parse_preheader)
 
     def validate_html(self, field: Field) -> None:
         _check(field, content.parse_html)
@@ -32,6 +37,16 @@ class MessageForm(FlaskForm):
             html=self.html.data or "",
             text=self.text.data or "",
             is_shared=bool(self.is_shared.data),
+            preheader=self.preheader.data or "",
+        )
+
+    def typed(self) -> Message:
+        """What stands in the fields, whatever it is, as a message that no session knows."""
+        return Message(
+            subject=self.subject.data or "",
+            preheader=self.preheader.data or "",
+            html=self.html.data or "",
+            text=self.text.data or "",
         )
 
 

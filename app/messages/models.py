@@ -1,13 +1,26 @@
 """Messages."""
 
 from datetime import datetime
+from html import escape
 
-from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy import ColumnElement, ForeignKey, Index, String, Text, case, func
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app import clock
 from app.auth.models import User
 from app.database import Base
+
+# What a mail program shows beside the subject: first in the letter, and never seen in it.
+BEFORE_PREHEADER = (
+    '<div style="display:none;max-height:0;overflow:hidden;font-size:1px;line-height:1px;color:#ffffff;opacity:0">'
+)
+AFTER_PREHEADER = "</div>"
+
+
+def hidden(preheader: str) -> str:
+    """The preview text as a letter begins with it; nothing where there is none."""
+    return BEFORE_PREHEADER + escape(preheader, quote=False) + AFTER_PREHEADER if preheader else ""
 
 
 class Message(Base):
@@ -18,6 +31,7 @@ class Message(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     owner_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"))
     subject: Mapped[str] = mapped_column(String(200))
+    preheader: Mapped[str] = mapped_column(String(200), default="")  # the preview text, with merge fields; may be empty
     html: Mapped[str] = mapped_column(Text)
     text: Mapped[str] = mapped_column(Text, default="")  # what the owner wrote; empty: made from the HTML
     is_shared: Mapped[bool] = mapped_column(default=False)
@@ -28,3 +42,35 @@ class Message(Base):
     owner: Mapped[User] = relationship()
 
     __table_args__ = (Index("ix_message_of_owner", "owner_id", "id"),)
+
+    @hybrid_property
+    def letter_html(self) -> str:
+        """The HTML as it is sent: the preview text, hidden, and the letter."""
+        return hidden(self.preheader or "") + self.html
+
+    @letter_html.inplace.expression
+    @classmethod
+    def _letter_html(cls) -> ColumnElement[str]:
+        words: ColumnElement[str] = cls.preheader.expression
+        for character in "&<>":
+            words = func.replace(words, character, escape(character))
+        return case((cls.preheader == "", cls.html), else_=BEFORE_PREHEADER + words + AFTER_PREHEADER + cls.html)
+
+
+class MessageVersion(Base):
+    """A message as it was saved once. The newest one is the message as it is."""
+
+    __tablename__ = "message_version"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[int] = mapped_column(ForeignKey("message.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(default=clock.now)
+    by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id", ondelete="SET NULL"), index=True)
+    subject: Mapped[str] = mapped_column(String(200))
+    preheader: Mapped[str] = mapped_column(String(200))
+    html: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Text)
+
+    by: Mapped[User | None] = relationship()
+
+    __table_args__ = (Index("ix_message_version_of_message", "message_id", "id"),)

@@ -5,7 +5,7 @@ from sqlalchemy.orm import defer, joinedload
 
 from app.auth.models import User
 from app.auth.roles import Permission
-from app.messages.models import Message
+from app.messages.models import Message, MessageVersion
 from app.search import containing
 
 
@@ -42,6 +42,17 @@ def matching(query: Select[Message], words: str) -> Select[Message]:
 def for_list(query: Select[Message]) -> Select[Message]:
     """The same rows as a list shows them: with their authors, and without the bodies, which may be half a megabyte."""
     return query.options(defer(Message.html), defer(Message.text), joinedload(Message.owner))
+
+
+def versions_of(message: Message) -> Select[MessageVersion]:
+    """As they were saved, the newest first."""
+    return select(MessageVersion).where(MessageVersion.message_id == message.id).order_by(MessageVersion.id.desc())
+
+
+def versions_for_list(message: Message) -> Select[MessageVersion]:
+    """The same without the bodies, with whoever wrote them."""
+    without = (defer(MessageVersion.html), defer(MessageVersion.text))
+    return versions_of(message).options(*without, joinedload(MessageVersion.by))
 
 
 def _existing() -> Select[Message]:

@@ -1,22 +1,34 @@
 """Messages: one's own, and the common library."""
 
-from flask import Blueprint, Response, flash, request, url_for
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from flask import Blueprint, Response, current_app, flash, request, url_for
 from flask_babel import gettext as _
 
-from app import merge_fields, web
+from app import clock, merge_fields, web
 from app.auth.access import requires, signed_in
+from app.auth.jobs import send_letter
+from app.auth.limits import limit_test_letters
 from app.auth.models import User
 from app.auth.roles import Permission
+from app.clients import queries as clients
+from app.clients.models import Client
 from app.errors import NotFound
 from app.extensions import db
-from app.messages import content, preview, queries, service
+from app.messages import checks, content, layouts, preview, queries, service
 from app.messages.forms import MessageForm
-from app.messages.models import Message
+from app.messages.models import Message, MessageVersion
 from app.paging import paginate
+from app.queue import enqueue
 
-# Two bodies of 500 kB, in Cyrillic, each byte of which a browser writes as %D0.
 MOST_NAMED = 8  # of what was left out of a letter
 ONE = "/<int(max=2147483647):message_id>"  # no id is larger than its column
+VERSION = f"{ONE}/versions/<int(max=2147483647):version_id>"
+CLIENTS_OFFERED = 12
+BEST_SUBJECT = 60  # characters; mail programs cut off what is longer
+BEST_PREHEADER = 100
 
 blueprint = Blueprint("messages", __name__, url_prefix="/messages")
 
@@ -85,6 +97,8 @@ def _author_of(message: Message) -> str:
 @web.takes_files
 def create_message() -> Response:
     form = MessageForm()
+    if not form.is_submitted():
+        form.html.data = layouts.read(request.args.get("layout", ""), web.locale())
     if not form.validate_on_submit():
         return _form_page(form, None)
     message = service.create(signed_in(), form.parsed())
@@ -102,11 +116,121 @@ def edit_message(message_id: int) -> Response:
     form = MessageForm(obj=message)
     if not form.validate_on_submit():
         return _form_page(form, message)
-    service.edit(message, form.parsed())
+    service.edit(message, form.parsed(), signed_in())
     db.session.commit()
     flash(_("The message is saved."), "success")
     _say_what_was_left_out(form)
     return _show(message)
+
+
+# ── While writing: what is typed is looked at, and nothing of it is kept ──
+
+
+@blueprint.post("/preview")
+@requires(Permission.OWN_THINGS)
+@web.takes_files
+def preview_typed() -> Response:
+    """What is typed, for the sandboxed frame, as the chosen client would get it."""
+    try:
+        letter = preview.letter_for(MessageForm().typed(), preview.reader_of(_chosen_client()))
+    except content.BadContent as error:
+        return preview.refused(str(error))
+    return preview.page(letter.subject, letter.html)
+
+
+@blueprint.post("/check")
+@requires(Permission.OWN_THINGS)
+@web.takes_files
+def check_typed() -> Response:
+    typed = MessageForm().typed()
+    return web.render("messages/checks.html", block="checks", **_checked(typed))
+
+
+@blueprint.post("/text")
+@requires(Permission.OWN_THINGS)
+@web.takes_files
+def make_text() -> Response:
+    """The text part as it would be made of the HTML that is typed, to be edited."""
+    form = MessageForm()
+    form.text.data = content.text_of(form.html.data or "")
+    return web.render("messages/text_part.html", block="text_part", form=form)
+
+
+@blueprint.get("/clients")
+@requires(Permission.OWN_THINGS)
+def choose_client() -> Response:
+    """Clients to look at the letter as."""
+    return web.render("messages/clients.html", block="clients", clients=_clients(request.args.get("client_search", "")))
+
+
+@blueprint.post("/test")
+@requires(Permission.OWN_THINGS)
+@limit_test_letters
+@web.takes_files
+def test_new_message() -> Response:
+    return _tested(MessageForm(), None)
+
+
+@blueprint.post(f"{ONE}/test")
+@requires(Permission.OWN_THINGS)
+@limit_test_letters
+@web.takes_files
+def test_message(message_id: int) -> Response:
+    return _tested(MessageForm(), _editable(message_id))
+
+
+def _tested(form: MessageForm, message: Message | None) -> Response:
+    """What is typed leaves for its author; the form stays as it is."""
+    if not form.validate():
+        return _form_page(form, message)
+    user = signed_in()
+    home: str = current_app.config["SETTINGS"].base_url
+    letter_id = service.send_test(user, preview.letter_for(form.typed(), preview.reader_of(_chosen_client(), home)))
+    db.session.commit()
+    enqueue(send_letter, letter_id)
+    flash(_("A test is on its way to %(address)s.", address=user.email), "success")
+    if web.wants_fragment():
+        return web.render("messages/test_sent.html", block="sent", now=clock.now())
+    return _form_page(form, message)
+
+
+# ── Versions ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@blueprint.get(f"{ONE}/versions")
+@requires(Permission.OWN_THINGS)
+def list_versions(message_id: int) -> Response:
+    message = _editable(message_id)
+    versions = db.session.scalars(queries.versions_for_list(message)).all()
+    shown = request.args.get("shown", type=int)
+    return web.render(
+        "messages/versions.html",
+        message=message,
+        versions=versions,
+        shown=next((version for version in versions if version.id == shown), versions[0] if versions else None),
+        changed_words=_changed_words(message),
+        author_of=_name_of,
+    )
+
+
+@blueprint.get(f"{VERSION}/preview")
+@requires(Permission.OWN_THINGS)
+def preview_version(message_id: int, version_id: int) -> Response:
+    version = _version(_editable(message_id), version_id)
+    return preview.framed(version.subject, version.html)
+
+
+@blueprint.post(f"{VERSION}/restore")
+@requires(Permission.OWN_THINGS)
+def restore_version(message_id: int, version_id: int) -> Response:
+    message = _editable(message_id)
+    service.restore(message, _version(message, version_id), signed_in())
+    db.session.commit()
+    flash(_("The message is as it was then. The other versions are kept."), "success")
+    return _show(message)
+
+
+# ── What becomes of messages ────────────────────────────────────────────────────────────────────────────────
 
 
 @blueprint.post(f"{ONE}/delete")
@@ -149,14 +273,48 @@ def unshare_message(message_id: int) -> Response:
 
 
 def _form_page(form: MessageForm, message: Message | None) -> Response:
-    return web.render(
+    response = web.render(
         "messages/form.html",
         block="form",
-        status=422 if form.errors else 200,
+        status=HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK,
         form=form,
         message=message,
         fields=[*merge_fields.NAMES, "attributes.city"],
+        field_words=_field_words(),
+        layouts=layouts.titles(),
+        layout=request.args.get("layout", ""),
+        is_blank=message is None and not form.is_submitted(),
+        clients=_clients(""),
+        best_subject=BEST_SUBJECT,
+        best_preheader=BEST_PREHEADER,
+        **_checked(form.typed()),
     )
+    if form.errors and web.wants_fragment():
+        # Whichever button it was: what comes back is the form.
+        response.headers["HX-Retarget"], response.headers["HX-Reswap"] = "#message-form", "outerHTML"
+    return response
+
+
+def _checked(typed: Message) -> dict[str, Any]:
+    subject, preheader, html, text = typed.subject, typed.preheader, typed.html, typed.text
+    return {
+        "findings": checks.findings(subject, preheader, html, text) if subject or html else [],
+        "is_begun": bool(subject or html),
+        "adds_way_out": not preview.has_way_out(html, html=True),
+    }
+
+
+def _field_words() -> dict[str, str]:
+    return {
+        "first_name": _("First name"),
+        "last_name": _("Last name"),
+        "patronymic": _("Patronymic"),
+        "full_name": _("Full name"),
+        "email": _("E-mail"),
+        "birth_year": _("Birth year"),
+        merge_fields.UNSUBSCRIBE_URL: _("Link to unsubscribe"),
+        "attributes.city": _("An attribute, such as the city"),
+    }
 
 
 def _show(message: Message) -> Response:
@@ -168,6 +326,18 @@ def _say_what_was_left_out(form: MessageForm) -> None:
     if removed:
         named = ", ".join(removed[:MOST_NAMED]) + (" …" if len(removed) > MOST_NAMED else "")
         flash(_("A letter can't hold everything. We left out: %(what)s", what=named), "warning")
+
+
+def _changed_words(message: Message) -> dict[int, list[str]]:
+    """What each of its versions changed, in words."""
+    words = {"subject": _("subject"), "preheader": _("preview text"), "html": _("letter"), "text": _("text part")}
+    return {version: [words[name] for name in names] for version, names in service.changes_between(message).items()}
+
+
+def _name_of(person: User | None) -> str:
+    if person is None:
+        return ""
+    return _("You") if person.id == signed_in().id else person.name or person.email
 
 
 # ── Loading ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -186,3 +356,23 @@ def _found(message: Message | None) -> Message:
     if message is None:
         raise NotFound(_("There is no such message."))
     return message
+
+
+def _version(message: Message, version_id: int) -> MessageVersion:
+    version = db.session.scalar(queries.versions_of(message).where(MessageVersion.id == version_id))
+    if version is None:
+        raise NotFound(_("There is no such version."))
+    return version
+
+
+def _clients(words: str) -> Sequence[Client]:
+    """A few of one's own, the newest first."""
+    own = clients.matching(clients.owned_by(signed_in()), words)
+    return db.session.scalars(own.order_by(Client.id.desc()).limit(CLIENTS_OFFERED)).all()
+
+
+def _chosen_client() -> Client | None:
+    number = request.form.get("client", type=int)
+    if number is None or not 0 < number < 2**63:
+        return None
+    return db.session.scalar(clients.owned_by(signed_in()).where(Client.id == number))

@@ -14,11 +14,110 @@
   // before anything parses them, and what they say about the letters is read from there.
   const withoutStyles = (html) => html
     .replace(/<b\b([^>]*font-weight:\s*normal)/gi, "<span$1") // the frame in which Google Docs puts everything
-    .replace(/<(\/?)h1\b/gi, "<$1h2") // the page's own h1 is the title
     .replace(/<[a-z][^>]*>/gi, (tag) => tag.replace(/\sstyle\s*=/gi, " data-style="));
+
+  // ── Letters: no style sheet goes with them, so what Quill says by classes is written as styles, and read as such ──
+  const LETTER_FORMATS = [
+    "align", "blockquote", "bold", "field", "header", "indent", "italic", "link", "list", "picture", "strike", "underline",
+  ];
+  const CLASS_OF = [
+    [/text-align:\s*(center|right|justify)/i, (found) => `ql-align-${found[1].toLowerCase()}`],
+    [/padding-left:\s*(\d+)em/i, (found) => `ql-indent-${Math.min(8, Math.round(found[1] / 3))}`],
+  ];
+  const withClasses = (html) => html.replace(/(<(?:p|h[1-6]|li|blockquote)\b[^>]*?)\sstyle="([^"]*)"/gi, (whole, before, style) => {
+    const known = style.split(";").filter((part) => part.trim()).map((part) => {
+      const rule = CLASS_OF.find(([sign]) => sign.test(part));
+      return rule && rule[1](part.match(rule[0]));
+    });
+    return known.every(Boolean) ? `${before} class="${known.join(" ")}"` : whole;
+  });
+  const withStyles = (html) => html
+    .replace(/\sclass="([^"]*\bql-[^"]*)"/g, (_, names) => {
+      const styles = names.split(/\s+/).map((name) => {
+        const [, kind, value] = name.match(/^ql-(align|indent)-(\w+)$/) ?? [];
+        if (kind === "align") return `text-align:${value}`;
+        return kind ? `padding-left:${value * 3}em` : "";
+      });
+      return styles.some(Boolean) ? ` style="${styles.filter(Boolean).join(";")}"` : "";
+    })
+    .replaceAll("<p></p>", "<p><br></p>"); // an empty paragraph has no height in a letter
+
+  // Whether the page to write on can hold all of it: no tables, no styles of somebody's own.
+  const TOO_MUCH = /<\/?(?:html|head|body|style|script|link|meta|table|div|center|font|svg|form|section)\b|<!(?!--)/i;
+  const HELD = Object.fromEntries("P BR B STRONG I EM U S STRIKE DEL H1 H2 H3 H4 OL UL LI BLOCKQUOTE".split(" ").map((tag) => [tag, []]));
+  HELD.A = ["href", "rel", "target"];
+  HELD.IMG = ["src", "alt", "width", "height", "data-style"];
+  const isHeld = ({ name, value }, tag) => HELD[tag].includes(name) || (name === "class" && /^(ql-(align|indent)-\w+ ?)+$/.test(value));
+  const isSimple = (html) => {
+    if (TOO_MUCH.test(html)) return false;
+    const { body } = new DOMParser().parseFromString(withoutStyles(withClasses(html)), "text/html");
+    return [...body.querySelectorAll("*")].every(({ tagName, attributes }) => (
+      HELD[tagName] && [...attributes].every((attribute) => isHeld(attribute, tagName))
+    ));
+  };
+
+  const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const quoted = (text) => escaped(text).replaceAll('"', "&quot;");
+  const Embed = Quill.import("blots/embed");
+
+  // A merge field, as a chip that can't be torn apart.
+  class Field extends Embed {
+    static blotName = "field";
+    static tagName = "span";
+    static className = "ql-field";
+    static create(source) {
+      const node = super.create();
+      node.dataset.field = source;
+      node.textContent = source;
+      return node;
+    }
+    static value(node) {
+      return node.dataset.field;
+    }
+    html() {
+      return escaped(`{{ ${Field.value(this.domNode)} }}`);
+    }
+  }
+  // A picture of a letter, by its name: those of other sites may not be loaded into this page.
+  class Picture extends Embed {
+    static blotName = "picture";
+    static tagName = "span";
+    static className = "ql-picture";
+    static create(attributes) {
+      const node = super.create();
+      node.dataset.picture = JSON.stringify(attributes);
+      node.textContent = attributes.alt || decodeURI(attributes.src ?? "").split("/").pop() || "…";
+      return node;
+    }
+    static value(node) {
+      return JSON.parse(node.dataset.picture);
+    }
+    html() {
+      const attributes = Object.entries(Picture.value(this.domNode));
+      return `<img${attributes.map(([name, value]) => ` ${name}="${quoted(value)}"`).join("")}>`;
+    }
+  }
+  Quill.register({ "formats/field": Field, "formats/picture": Picture });
+
+  const FIELD = /(\{\{[^{}]*\}\})/;
+  const readFields = (_node, delta) => delta.reduce((read, op) => {
+    if (typeof op.insert !== "string") return read.push(op);
+    for (const part of op.insert.split(FIELD).filter(Boolean)) {
+      read.insert(FIELD.test(part) ? { field: part.slice(2, -2).trim() } : part, op.attributes);
+    }
+    return read;
+  }, new Delta());
+  const readPicture = (image, delta) => {
+    const names = ["src", "alt", "width", "height"].filter((name) => image.hasAttribute(name));
+    const attributes = Object.fromEntries(names.map((name) => [name, image.getAttribute(name)]));
+    if (image.dataset.style) attributes.style = image.dataset.style;
+    return new Delta().insert({ picture: attributes }, delta.ops[0]?.attributes);
+  };
+
   class StylelessClipboard extends Clipboard {
     convertHTML(html) {
-      return super.convertHTML(withoutStyles(html));
+      if (this.options.letter) return super.convertHTML(withoutStyles(withClasses(html)));
+      return super.convertHTML(withoutStyles(html).replace(/<(\/?)h1\b/gi, "<$1h2")); // the page's own h1 is the title
     }
   }
   Quill.register("modules/clipboard", StylelessClipboard, true);
@@ -47,10 +146,20 @@
     dialog.showModal();
   });
 
+  // Put into a plain field, where its caret is or was.
+  const insertText = (input, text) => {
+    input.setRangeText(text, input.selectionStart, input.selectionEnd, "end");
+    input.focus();
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  document.addEventListener("editor:insert", ({ target, detail }) => {
+    if (target.matches("input, textarea")) insertText(target, `{{ ${detail} }}`);
+  });
+
   // What people type for an address, as an address.
   const address = (text) => {
     text = text.trim();
-    if (!text || /^([a-z][a-z+.-]*:|[/#])/i.test(text)) return text;
+    if (!text || /^([a-z][a-z+.-]*:|[/#]|\{\{)/i.test(text)) return text;
     return /^[^\s/@]+@[^\s/@]+$/.test(text) ? `mailto:${text}` : `https://${text}`;
   };
 
@@ -63,6 +172,7 @@
     const source = root.querySelector("[data-editor-source]");
     const status = root.querySelector("[data-editor-status]");
     const words = root.dataset;
+    const isLetter = "letter" in words;
 
     const say = (text, isBad = false) => {
       status.textContent = text;
@@ -125,6 +235,24 @@
       for (const file of files) index = await upload(index, file);
     };
 
+    // In a letter: by its address, for it has to be there for whoever opens the letter.
+    const editPicture = async (index, blot = null) => {
+      const dialog = document.getElementById("picture-dialog");
+      const [source, alt] = [dialog.querySelector("#picture-address"), dialog.querySelector("#picture-alt")];
+      const known = blot ? Picture.value(blot.domNode) : { style: "max-width:100%;height:auto" };
+      [source.value, alt.value] = [known.src ?? "", known.alt ?? ""];
+      dialog.querySelector("[data-answer=remove]").hidden = !blot;
+      const answer = await ask(dialog);
+      if (!answer) return;
+      const at = blot ? quill.getIndex(blot) : index;
+      const change = new Delta().retain(at);
+      if (blot) change.delete(1);
+      const src = address(source.value);
+      if (answer !== "remove" && src) change.insert({ picture: { ...known, src, alt: alt.value.trim() } });
+      quill.updateContents(change, "user");
+      quill.setSelection(answer === "remove" ? at : at + 1, 0);
+    };
+
     const choosePictures = () => {
       const range = quill.getSelection(true);
       const input = document.createElement("input");
@@ -155,19 +283,27 @@
 
     // ── The page ──
     const quill = new Quill(page, {
-      formats: FORMATS,
+      formats: isLetter ? LETTER_FORMATS : FORMATS,
       modules: {
         toolbar: {
           container: toolbar,
           handlers: {
-            image: choosePictures,
+            image: () => (isLetter ? editPicture(quill.getSelection(true).index) : choosePictures()),
             link: editLink,
             undo: () => quill.history.undo(),
             redo: () => quill.history.redo(),
           },
         },
-        uploader: { mimetypes: PICTURES, handler: uploadAll },
-        clipboard: { matchers: [["img", keepOwn], ["span[data-style]", readStyle], ["script, noscript, title", () => new Delta()]] },
+        uploader: { mimetypes: PICTURES, handler: isLetter ? () => say(words.noUpload, true) : uploadAll },
+        clipboard: {
+          letter: isLetter,
+          matchers: [
+            ["img", isLetter ? readPicture : keepOwn],
+            ["span[data-style]", readStyle],
+            ["script, noscript, title", () => new Delta()],
+            ...(isLetter ? [[Node.TEXT_NODE, readFields]] : []),
+          ],
+        },
         // The Tab key leads on, as everywhere: nobody shall be caught in the text.
         keyboard: {
           bindings: Object.fromEntries(
@@ -179,21 +315,44 @@
     for (const button of toolbar.querySelectorAll("[data-label]")) button.setAttribute("aria-label", button.dataset.label);
 
     // Quill writes &nbsp; for each blank; those that were typed as such are characters, and stay.
-    const html = () => (quill.getLength() < 2 ? "" : quill.getSemanticHTML().replaceAll("&nbsp;", " "));
+    const written = () => quill.getSemanticHTML().replaceAll("&nbsp;", " ");
+    const html = () => (quill.getLength() < 2 ? "" : isLetter ? withStyles(written()) : written());
     const load = () => {
       quill.setContents(quill.clipboard.convert({ html: textarea.value }), "silent");
       quill.history.clear();
     };
     const tell = () => textarea.dispatchEvent(new Event("input", { bubbles: true }));
 
-    load();
+    const keepsSource = isLetter && !isSimple(textarea.value);
+    if (!keepsSource) load();
     quill.on("text-change", () => {
       textarea.value = html();
       tell();
     });
     quill.root.addEventListener("click", ({ target }) => {
       if (target.tagName === "IMG") describe(quill.getIndex(Quill.find(target)));
+      const picture = target.closest(".ql-picture");
+      if (picture) editPicture(0, Quill.find(picture));
     });
+    if (isLetter) {
+      // Who pastes a whole letter wants it as it is.
+      quill.root.addEventListener("paste", (event) => {
+        const pasted = event.clipboardData?.getData("text/html") ?? "";
+        if (quill.getLength() > 1 || !/<table\b/i.test(pasted)) return;
+        event.preventDefault();
+        event.stopImmediatePropagation();
+        textarea.value = pasted.replace(/^[^]*<!--StartFragment-->|<!--EndFragment-->[^]*$/g, "").trim();
+        showSource(true);
+        say(words.keptSource);
+        tell();
+      }, true);
+      root.addEventListener("editor:insert", ({ detail }) => {
+        if (!source.hidden) return insertText(textarea, `{{ ${detail} }}`);
+        const { index } = quill.getSelection(true);
+        quill.insertEmbed(index, "field", detail, "user");
+        quill.setSelection(index + 1, 0);
+      });
+    }
 
     const { root: paper } = quill;
     paper.setAttribute("role", "textbox");
@@ -205,8 +364,14 @@
 
     // ── HTML, for those who want it ──
     const sourceSwitch = root.querySelector("[data-editor-source-switch]");
-    const showSource = (wanted) => {
-      if (!wanted) load();
+    const showSource = async (wanted) => {
+      if (!wanted && isLetter && !isSimple(textarea.value)) {
+        if ((await ask(document.getElementById("simplify-dialog"))) !== "done") return;
+        load();
+        textarea.value = html();
+        tell();
+      } else if (!wanted) load();
+      say("");
       source.hidden = !wanted;
       page.hidden = wanted;
       for (const button of toolbar.querySelectorAll("[data-label]")) button.disabled = wanted;
@@ -215,6 +380,10 @@
     sourceSwitch.addEventListener("click", () => showSource(source.hidden));
     frame.hidden = false;
     source.hidden = true;
+    if (keepsSource) {
+      showSource(true);
+      say(words.keptSource);
+    }
   };
 
   const startAll = () => document.querySelectorAll("[data-editor]").forEach((root) => started.has(root) || start(root));
