@@ -1,11 +1,12 @@
 """A letter alone, as a sample client or one of the owner's would get it; and the page that a sandboxed frame shows."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from http import HTTPStatus
 
-from flask import Response, make_response, render_template
+from flask import Response, current_app, make_response, render_template
 from flask_babel import gettext as _
 
 from app import merge_fields
@@ -16,6 +17,8 @@ from app.messages.models import Message
 # A letter may do nothing but be looked at. Its pictures stand on other hosts, which shall not learn who looks.
 POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
 WAY_OUT = "{{ " + merge_fields.UNSUBSCRIBE_URL + " }}"
+
+_PICTURE = re.compile(r"<img(?:\s+[\w-]+=\"[^\"]*\")*?\s+(?=src=\"(?!data:))")
 
 Reader = Callable[[merge_fields.Field], str]
 
@@ -37,10 +40,17 @@ def framed(subject: str, html: str) -> Response:
 
 
 def page(subject: str, html: str, *, status: int = HTTPStatus.OK) -> Response:
-    """The page of sanitised HTML for the frame."""
+    """The page of sanitised HTML for the frame. In the place of pictures from other hosts stand their words."""
+    html = _PICTURE.sub(_without_address, html)
     response = make_response(render_template("messages/preview.html", subject=subject, html=html), status)
     response.headers["Content-Security-Policy"] = POLICY
     return response
+
+
+def _without_address(picture: re.Match[str]) -> str:
+    own = str(current_app.config["SETTINGS"].base_url) + "/"
+    is_own = picture.string.startswith(f'src="{own}', picture.end())
+    return picture[0] if is_own else picture[0] + "data-"
 
 
 def refused(why: str) -> Response:

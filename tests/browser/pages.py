@@ -35,15 +35,40 @@ class Clients:
         self.page.get_by_role("searchbox").press_sequentially(text, delay=20)
 
 
+class MessageForm:
+    """The form of a message."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.subject = page.get_by_label("Subject")
+        self.paper = page.locator(".ql-editor")
+        self.html = page.locator("textarea[name=html]")
+        self.text = page.locator("textarea[name=text]")
+        self.text_button = page.get_by_role("button", name="Fill it from the letter, to edit it")
+
+    def tool(self, name: str) -> None:
+        self.page.get_by_role("toolbar").get_by_role("button", name=name, exact=True).click()
+
+    def put_in(self, field: str) -> None:
+        """A merge field, where the caret is."""
+        chips = self.page.get_by_role("group", name="Fields that are filled in for each client")
+        chips.get_by_role("button", name=field, exact=True).click()
+
+    def press(self, name: str) -> None:
+        self.page.locator("#message-form").get_by_role("button", name=name, exact=True).click()
+
+
 class Messages:
     def __init__(self, page: Page) -> None:
         self.page = page
 
     def write(self, subject: str, html: str) -> None:
         self.page.goto("/messages/new")
-        self.page.get_by_label("Subject").fill(subject)
-        self.page.locator("textarea[name=html]").fill(html)
-        self.page.locator("main form button[type=submit]").click()
+        form = MessageForm(self.page)
+        form.subject.fill(subject)
+        form.tool("HTML")
+        form.html.fill(html)
+        form.press("Save")
         expect(self.page.get_by_role("heading", name=subject)).to_be_visible()
 
 

@@ -14,10 +14,12 @@
 
   // ── Fields go where the caret was last: subject, preview text, letter or text part ──
   let place = null;
-  document.addEventListener("focusin", ({ target }) => {
-    if (target.form === form() && target.matches("input[type=text], textarea")) place = target.closest("[data-editor]") ?? target;
-    else if (target.closest(".ql-editor")) place = target.closest("[data-editor]");
-  });
+  const remember = ({ target }) => {
+    if (target?.form === form() && target?.matches("input[type=text], textarea")) place = target.closest("[data-editor]") ?? target;
+    else if (target?.closest?.(".ql-editor")) place = target.closest("[data-editor]");
+  };
+  document.addEventListener("focusin", remember);
+  remember({ target: document.activeElement }); // the first field had the focus before this was there
   document.addEventListener("click", ({ target }) => {
     const chip = target.closest("[data-insert-field]");
     if (!chip) return;
@@ -29,16 +31,16 @@
   // first page leaves no mark in the history, so "back" leads back. ──
   let number = 0;
   const show = () => {
-    const old = document.querySelector("iframe[data-live]");
-    if (!old || !form()) return;
-    const frame = old.cloneNode();
+    const stage = document.querySelector("[data-live]");
+    if (!stage || !form()) return;
     number += 1;
-    frame.name = `letter-${number}`;
-    frame.removeAttribute("src");
-    frame.classList.add("is-coming");
-    old.before(frame);
+    const frame = Object.assign(document.createElement("iframe"), {
+      name: `letter-${number}`, className: "letter-live is-coming", title: stage.dataset.title, referrerPolicy: "no-referrer",
+    });
+    frame.setAttribute("sandbox", "");
+    stage.append(frame);
     const sent = Object.assign(document.createElement("form"), {
-      method: "post", action: old.dataset.live, enctype: "multipart/form-data", target: frame.name, hidden: true,
+      method: "post", action: stage.dataset.live, enctype: "multipart/form-data", target: frame.name, hidden: true,
     });
     for (const name of ["csrf_token", "subject", "preheader", "html", "text", "client"]) {
       const field = Object.assign(document.createElement("textarea"), { name });
@@ -48,7 +50,7 @@
     document.body.append(sent);
     frame.addEventListener("load", () => {
       if (frame.name !== `letter-${number}`) return frame.remove(); // a newer one is on its way
-      for (const other of document.querySelectorAll("iframe[data-live]")) if (other !== frame) other.remove();
+      for (const other of [...stage.children]) if (other !== frame) other.remove();
       frame.classList.remove("is-coming");
     });
     HTMLFormElement.prototype.submit.call(sent);
