@@ -17,6 +17,7 @@ FULL_WEIGHT = 90_000  # bytes, from which on a letter is near that
 HALF_WIDTH = 300  # pixels, of a letter's usual 600
 MOST_NAMED = 3
 LONGEST_NAMED = 60  # characters
+_PICTURE = re.compile(r"<img(?:\s+[\w-]+=\"[^\"]*\")*\s*/?>")  # in cleaned HTML
 FEW_LETTERS = 120  # characters; with less text a picture is the whole letter
 
 
@@ -68,7 +69,7 @@ def _of_html(html: str) -> Iterator[Finding]:
     root = content.tree_of(clean)
     if root is not None:
         pictures = list(root.iter("img"))
-        yield from _of_text(content.text_of(clean), pictures)
+        yield from _of_text(content.text_of(_PICTURE.sub("", clean)), pictures)
         yield from _of_alt(pictures)
     # As they are typed: what is no link has lost its address when it is cleaned.
     if (typed := content.tree_of(html)) is not None:
@@ -89,14 +90,10 @@ def _of_weight(size: int) -> Iterator[Finding]:
 
 
 def _of_text(words: str, pictures: list[Any]) -> Iterator[Finding]:
-    without_alt = words
-    for picture in pictures:
-        if alt := (picture.get("alt") or "").strip():
-            without_alt = without_alt.replace(alt, "", 1)
-    if not content.is_visible(re.sub(r"https?://\S+", "", without_alt)):
+    if not content.is_visible(re.sub(r"https?://\S+", "", words)):
         advice = _("Write what it is about in words: many mail programs show no pictures until they are asked.")
         yield _bad(_("There is no text in the letter."), advice)
-    elif len(pictures) == 1 and len(without_alt.strip()) < FEW_LETTERS and _is_large(pictures[0]):
+    elif len(pictures) == 1 and len(words) < FEW_LETTERS and _is_large(pictures[0]):
         advice = _("Say the most important thing as text, too. Filters take a picture alone for spam.")
         yield _warn(_("The letter is almost nothing but one picture."), advice)
 
