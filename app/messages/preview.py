@@ -65,10 +65,11 @@ def letter_for(message: Message, value_of: Reader) -> Letter:
         BadContent: when its HTML can't be cleaned.
     """
     html, text = content.sanitise(message.html), message.text or content.text_of(message.html)
+    word = _("Unsubscribe")
     if not has_way_out(html, html=True):
-        html += f'\n<p style="font-size: 13px"><a href="{WAY_OUT}">{escape(_("Unsubscribe"))}</a></p>'
+        html += f'\n<p style="font-size: 13px"><a href="{WAY_OUT}">{escape(word)}</a></p>'
     if not has_way_out(text):
-        text = f"{text}\n\n{_('Unsubscribe')}: {WAY_OUT}".strip()
+        text = f"{text}\n\n{word}: {WAY_OUT}".strip()
     return Letter(
         merge_fields.fill(message.subject, value_of),
         merge_fields.fill(message.preheader or "", value_of),

@@ -84,7 +84,7 @@ def send_test(user: User, letter: Letter) -> int:
 
     Its subject says that it is a test, and no mail program's "unsubscribe" button is in it.
     """
-    subject = f"[{_('Test')}] {letter.subject}"
+    subject = _("[Test] %(subject)s", subject=letter.subject)
     body = hidden(letter.preheader) + letter.html
     page = f'<!doctype html>\n<html><head><meta charset="utf-8"></head><body>{body}</body></html>'
     return outbox.write(LetterKind.TEST_MESSAGE, user, subject=subject, text=letter.text, html=page).id
