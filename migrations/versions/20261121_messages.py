@@ -1,7 +1,7 @@
 """messages: preview text, and the versions that were saved
 
 Revision ID: f85b1e3c7d60
-Revises: e7a94b20c6d1
+Revises: e74a0f2d5b43
 Create Date: 2026-11-21 14:10:00
 
 """
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "f85b1e3c7d60"
-down_revision = "e7a94b20c6d1"
+down_revision = "e74a0f2d5b43"
 branch_labels = None
 depends_on = None
 
