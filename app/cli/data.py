@@ -13,7 +13,6 @@ from app.cli.accounts import account_of
 from app.cli.speaking import command, print_table, settings
 from app.clients import imports
 from app.clients import jobs as client_jobs
-from app.clients.columns import RowReader
 from app.clients.models import Import, ImportStatus, KnownClients
 from app.errors import RuleBroken
 from app.extensions import db
@@ -96,9 +95,7 @@ def _take_all(made: Import, known: KnownClients) -> None:
         raise RuleBroken(made.fault)
     imports.start_as_guessed(made, known)
     db.session.commit()
-    reader = RowReader(made.columns)
-    while client_jobs.take_portion(made, reader):
-        pass
+    client_jobs.take_rows(made.id, is_over=lambda: False)
 
 
 def _print_import(made: Import) -> None:

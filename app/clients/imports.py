@@ -56,10 +56,14 @@ class Preview:
 
 @dataclass
 class Portion:
-    """Some rows of the file, read. changed: rows that change an earlier one of the portion; total: all good ones."""
+    """Some rows of the file, read.
+
+    rows_before: of the file, good and bad.  total: its good rows.  changed: those that change an earlier one of it.
+    """
 
     before: Place
     after: Place
+    rows_before: int
     is_last: bool = False
     rows: list[Taken] = field(default_factory=list)
     tag_sets: list[tuple[str, ...]] = field(default_factory=list)
@@ -67,6 +71,15 @@ class Portion:
     changed: int = 0
     bad: list[tuple[int, str, str]] = field(default_factory=list)
     fault: str = ""
+
+    @property
+    def rows_until(self) -> int:
+        return self.rows_before + self.total + len(self.bad)
+
+    @property
+    def ends_it(self) -> bool:
+        """Nothing comes after it."""
+        return self.is_last or bool(self.fault)
 
 
 # ── Before it begins ──
@@ -266,16 +279,18 @@ def _drop_file(import_id: int) -> None:
 # ── While it runs ──
 
 
-def read_portion(made: Import, reader: RowReader, most_rows: int) -> Portion:
-    """The next rows of the file. Nothing is written, and nothing but pieces of the file is asked of the database.
+def read_portion(made: Import, reader: RowReader, most_rows: int, earlier: Portion | None = None) -> Portion:
+    """The rows after `earlier`, or else the next ones to be taken.
+
+    Nothing is written, and nothing but pieces of the file is asked of the database.
 
     most_rows: of the whole file.
     """
     layout = Layout(made.encoding, made.delimiter, made.begins_at)
-    before = Place(made.position, made.next_row)
-    portion = Portion(before, before)
+    before = earlier.after if earlier else Place(made.position, made.next_row)
+    portion = Portion(before, before, earlier.rows_until if earlier else made.rows)
     with force_locale(made.locale):
-        if made.rows >= most_rows:
+        if portion.rows_before >= most_rows:
             limit = format_number(most_rows)
             portion.fault = _("The file has more than %(limit)s rows. The rest was not taken.", limit=limit)
             return portion
@@ -283,7 +298,7 @@ def read_portion(made: Import, reader: RowReader, most_rows: int) -> Portion:
         reaches_end = before.position + len(data) >= made.size
         text = csv_reading.decode(data, layout.encoding, is_whole=reaches_end)
         rows = Rows(text, layout, before, is_last=reaches_end)
-        is_all = _read_into(portion, rows, reader, made, min(PORTION_ROWS, most_rows - made.rows))
+        is_all = _read_into(portion, rows, reader, made, min(PORTION_ROWS, most_rows - portion.rows_before))
         portion.after = rows.place
         portion.is_last = is_all and reaches_end
         if portion.after == before and not portion.is_last:
@@ -296,7 +311,7 @@ def _read_into(portion: Portion, rows: Rows, reader: RowReader, made: Import, mo
     is_all = False
     found: dict[str, Taken] = {}
     given = iter(rows)
-    if made.has_header and made.position == made.begins_at:
+    if made.has_header and portion.before.position == made.begins_at:
         next(given, None)
     reader.forget_tags()
     for number, cells in given:
@@ -336,7 +351,6 @@ def take(import_id: int, portion: Portion) -> bool:
     When another worker was quicker, or somebody has cancelled the import meanwhile, nothing happens.
     """
     now = clock.now()
-    is_done = portion.is_last or bool(portion.fault)
     claim = update(Import).where(
         Import.id == import_id,
         Import.status == ImportStatus.RUNNING,
@@ -362,10 +376,10 @@ def take(import_id: int, portion: Portion) -> bool:
     made.skipped += portion.total - added - changed
     made.bad += len(portion.bad)
     keep_bad_rows(made.id, portion.bad)
-    if is_done:
+    if portion.ends_it:
         made.status, made.fault, made.finished_at = ImportStatus.DONE, portion.fault, now
         _drop_file(made.id)
-    return not is_done
+    return not portion.ends_it
 
 
 def _tags(made: Import, tag_sets: Sequence[tuple[str, ...]]) -> list[tuple[int, int]] | None:

@@ -38,10 +38,16 @@ def bring(owner: User, content: str | bytes, encoding: str = "utf-8", known: Kno
 
 def take_all(made: Import) -> Import:
     db.session.commit()
-    reader = RowReader(made.columns, made.tags)
-    while jobs.take_portion(made, reader):
-        pass
+    jobs.take_rows(made.id, is_over=lambda: False)
+    db.session.expire_all()
     return made
+
+
+def take_portion(made: Import, reader: RowReader) -> bool:
+    """One portion only, as far as the commit."""
+    goes_on = imports.take(made.id, imports.read_portion(made, reader, 1000))
+    db.session.commit()
+    return goes_on
 
 
 def counts(made: Import) -> tuple[int, int, int, int]:
@@ -433,7 +439,7 @@ def test_what_is_killed_goes_on_where_it_was(
     imports.start_as_guessed(made, SKIP)
     db.session.commit()
     reader = RowReader(made.columns)
-    assert jobs.take_portion(made, reader)
+    assert take_portion(made, reader)
     portion = imports.read_portion(made, reader, 1000)
     if moment != "before":
         assert imports.take(made.id, portion)
@@ -459,6 +465,20 @@ def test_what_is_killed_goes_on_where_it_was(
     assert len(clients_of(owner)) == 35
 
 
+def test_a_slice_that_is_over_leaves_the_rest_to_the_next_one(owner: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "PORTION_ROWS", 10)
+    made = upload(owner, rows(35))
+    imports.start_as_guessed(made, SKIP)
+    db.session.commit()
+    for taken in (10, 20, 30):
+        assert jobs.take_rows(made.id, is_over=lambda: True)
+        db.session.expire_all()
+        assert (made.rows, made.status) == (taken, ImportStatus.RUNNING)
+    assert not jobs.take_rows(made.id, is_over=lambda: True)
+    db.session.expire_all()
+    assert (made.rows, made.status) == (35, ImportStatus.DONE)
+
+
 def test_of_two_workers_with_one_portion_one_is_too_late(owner: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imports, "PORTION_ROWS", 10)
     made = upload(owner, rows(35))
@@ -480,7 +500,7 @@ def test_what_is_cancelled_takes_nothing_more_and_keeps_what_it_took(
     imports.start_as_guessed(made, SKIP)
     db.session.commit()
     reader = RowReader(made.columns)
-    assert jobs.take_portion(made, reader)
+    assert take_portion(made, reader)
     portion = imports.read_portion(made, reader, 1000)
     imports.cancel(made)
     db.session.commit()
