@@ -39,7 +39,7 @@ KEYWORDS = {
 }
 PLACES = re.compile(r"%\(\w+\)[sd]")
 ENGLISH = re.compile(r"[A-Za-z]{3,}")
-NO_WORDS = re.compile(r"\S+@\S+|https?://\S+|python worker\.py|\b[a-z]+\.[a-z]+\b|<[^>]*>|\{\{ \w+ \}\}")
+NO_WORDS = re.compile(r"\S+@\S+|https?://\S*|python worker\.py|\b[a-z]+\.[a-z]+\b|<[^>]*>|\{\{ \w+ \}\}")
 # Names, and what is the same in both languages: in examples, of what HTML is made.
 KEPT = {"Golub", "HTML", "Atom", "RSS", "CSV", "XLSX", "JSON", "ZIP", "English", "city", "style"}
 SAID = {"alt", "aria-label", "data-label", "placeholder", "title"} | {
