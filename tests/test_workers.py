@@ -26,7 +26,8 @@ from tests.processes import Process, running, wait_until
 from tests.smtp import RecordingSmtp
 
 SWEEP = b"periodic-sweep"
-PERIODIC = {SWEEP, b"periodic-erase_closed_accounts", b"periodic-forget_old_logins", b"periodic-flush_views"}
+HOURLY = {b"periodic-erase_closed_accounts", b"periodic-forget_old_logins"}
+PERIODIC = {SWEEP, b"periodic-flush_views", b"periodic-tend_imports"} | HOURLY
 LATEST_SECONDS = 1.3  # after its second, on an idle machine; a busy one gets this much more:
 BUSY_SECONDS = 10.0
 
