@@ -30,13 +30,13 @@ def test_what_did_not_run_is_listed_once_with_its_reason_and_its_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     skipped = runner.Tally(passed=2, not_run=[("tests.test_a::test_elsewhere", "needs a moon")])
-    steps = [runner.Step(f"pytest on {name}", 1, ok=True, tally=skipped) for name in runner.DATABASES]
+    steps = [runner.Step(f"pytest on {name}", 1, ok=True, tally=skipped) for name in runner.PARTS]
     runner.print_not_run(steps)
     runner.print_closing_line(steps)
     lines = capsys.readouterr().out.splitlines()
     assert "  needs a moon (1)" in lines
-    assert "    tests.test_a::test_elsewhere [sqlite, postgresql]" in lines
-    assert lines[-1] == "4 passed, 0 failed, 2 skipped"
+    assert "    tests.test_a::test_elsewhere [sqlite, postgresql, one_database]" in lines
+    assert lines[-1] == "6 passed, 0 failed, 3 skipped"
 
 
 def test_steps_after_a_failed_one_still_run(
