@@ -131,10 +131,14 @@ class MailServer(ABC):
         """
         self._hurry()
         give_up = time.monotonic() + seconds
-        while len(letters := {path.read_bytes() for path in self._box.iterdir()}) < count:
+        while len(letters := self._whole_letters()) < count:
             assert time.monotonic() < give_up, f"{len(letters)} of {count} in the mailbox:\n{self.words()}"
             time.sleep(0.05)
         return list(letters)
+
+    def _whole_letters(self) -> set[bytes]:
+        """Without those that are just being written."""
+        return {letter for path in self._box.iterdir() if (letter := path.read_bytes()).endswith(b"\n")}
 
     def empty(self) -> None:
         """Forget what was accepted."""
