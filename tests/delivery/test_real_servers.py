@@ -19,7 +19,7 @@ from tests.mail_servers import SERVERS, Exim, Limits, MailServer, NoMailServer, 
 pytestmark = pytest.mark.one_database
 
 MANY = 500
-NUMBER = re.compile(rb"^X-Number: (\d+)$", re.MULTILINE)
+MARKS = re.compile(rb"^X-Number: (\d+)\nX-Body-Bytes: (\d+)$", re.MULTILINE)
 BODIES = (
     "Hello!\r\n",
     ".\r\n..\r\n.one\r\n...three\r\nlast.\r\n.\r\n",
@@ -62,9 +62,12 @@ def server(request: pytest.FixtureRequest, servers: Callable[[type[MailServer]],
 
 
 def envelope(number: int, recipient: str = "", body: str = "", size: int = 0) -> Envelope:
-    """A letter that knows its number. size: at least so many bytes."""
+    """A letter that knows its number, and how long its body is with LF. size: at least so many bytes."""
+    text = (body or BODIES[number % len(BODIES)]) + "filling up\r\n" * (size // 12)
+    length = len(text.encode()) - text.count("\r")
     lines = (
         f"X-Number: {number}",
+        f"X-Body-Bytes: {length}",
         f"Message-ID: <{number}@golub.test>",
         "Date: Sat, 21 Nov 2026 09:00:00 +0000",
         "From: Golub <golub@golub.test>",
@@ -74,10 +77,14 @@ def envelope(number: int, recipient: str = "", body: str = "", size: int = 0) ->
         "Content-Type: text/plain; charset=utf-8",
         "Content-Transfer-Encoding: 8bit",
         "",
-        body or BODIES[number % len(BODIES)],
+        text,
     )
-    content = "\r\n".join(lines).encode() + b"filling up\r\n" * (size // 12)
-    return Envelope(number, "golub@golub.test", recipient or f"c{number}@clients.test", content)
+    return Envelope(number, "golub@golub.test", recipient or f"c{number}@clients.test", "\r\n".join(lines).encode())
+
+
+def is_whole(raw: bytes) -> bool:
+    marks = MARKS.search(raw)
+    return marks is not None and len(raw.partition(b"\n\n")[2]) >= int(marks[2])
 
 
 @dataclass
@@ -138,10 +145,10 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def arrived(server: MailServer, count: int) -> dict[int, bytes]:
     """What lies in the mailbox, by number. Fails when one lies there twice."""
     by_number: dict[int, bytes] = {}
-    for raw in server.accepted(count):
-        found = NUMBER.search(raw)
-        assert found, raw
-        number = int(found[1])
+    for raw in server.accepted(count, is_whole):
+        marks = MARKS.search(raw)
+        assert marks
+        number = int(marks[1])
         assert number not in by_number, f"{number} is there twice"
         by_number[number] = raw
     return by_number
