@@ -123,9 +123,7 @@ class MailServer(ABC):
             self._process.stop()
             self._process = None
 
-    def accepted(
-        self, count: int = 0, is_whole: Callable[[bytes], bool] = lambda letter: True, seconds: float = 40
-    ) -> list[bytes]:
+    def accepted(self, count: int = 0, is_whole: Callable[[bytes], bool] = bool, seconds: float = 40) -> list[bytes]:
         """The messages in its mailbox, with the lines that it put before them, and LF for each line's end.
 
         What it accepted comes to the mailbox a little later: it waits until there are `count`, for so many seconds.
