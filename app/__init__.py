@@ -52,12 +52,13 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
     from app.auth import views as auth  # noqa: PLC0415
     from app.blog import panel as blog  # noqa: PLC0415  views and panel are one blueprint
     from app.clients import import_views as clients  # noqa: PLC0415  brings its views along
-    from app.mailings import calendar_views as mailings  # noqa: PLC0415  adds the calendar's pages to those of views
+    from app.mailings import calendar_views, run_views  # noqa: PLC0415  bring views along, with one blueprint
     from app.manager import views as manager  # noqa: PLC0415
     from app.messages import views as messages  # noqa: PLC0415
 
-    for package in (health, auth, account, blog, clients, messages, mailings, manager):
-        app.register_blueprint(package.blueprint)
+    modules = (health, auth, account, blog, clients, messages, calendar_views, run_views, manager)
+    for blueprint in dict.fromkeys(module.blueprint for module in modules):
+        app.register_blueprint(blueprint)
     if settings.inbox_enabled:
         from app.inbox import views as inbox  # noqa: PLC0415  needs what production does not install
 

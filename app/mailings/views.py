@@ -5,23 +5,20 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, flash, request, url_for
-from flask_babel import format_number, ngettext
+from flask import Blueprint, Response, current_app, flash, request, url_for
 from flask_babel import gettext as _
 from sqlalchemy import Select, select
 
 from app import clock, web
 from app.auth.access import requires, signed_in
 from app.auth.roles import Permission
-from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
-from app.delivery.service import RESENDABLE
+from app.delivery.models import Attempt, DeliveryStatus, Run, RunStatus
 from app.errors import NotFound
 from app.extensions import db
 from app.mailings import jobs, log, progress, queries, service, words
 from app.mailings.forms import MailingForm
 from app.mailings.models import Mailing, MailingStatus
 from app.mailings.progress import Progress
-from app.messages import preview
 from app.messages import queries as messages
 from app.messages.models import Message
 from app.paging import PAGE_SIZE, paginate
@@ -46,17 +43,7 @@ blueprint.add_app_template_global(progress.waits, "waits")
 
 MAILING = "/mailings/<int(max=2147483647):mailing_id>"
 RUN = MAILING + "/runs/<int(max=9223372036854775807):run_id>"
-DELIVERY = RUN + "/deliveries/<int(max=9223372036854775807):delivery_id>"
 
-# As the progress bar has them: what is final, then what is still to come.
-LEDGER = [
-    DeliveryStatus.SENT,
-    DeliveryStatus.FAILED,
-    DeliveryStatus.UNKNOWN,
-    DeliveryStatus.SKIPPED,
-    DeliveryStatus.SENDING,
-    DeliveryStatus.PENDING,
-]
 LOGGED = [DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.PENDING, DeliveryStatus.UNKNOWN]
 OCCURRENCES_PREVIEWED = 5
 PLANNED_SHOWN = 5
@@ -92,7 +79,7 @@ def overview() -> Response:
         messages=db.session.scalar(queries.number_of_messages(user)),
         mailings=db.session.scalar(queries.number_of_mailings(user)),
         sent=db.session.scalar(queries.letters_sent(user, now - FIGURES)),
-        poll_seconds=_poll_seconds([run for run, _of in running], planned, now) and WAITING_POLL_SECONDS,
+        poll_seconds=poll_seconds([run for run, _of in running], planned, now) and WAITING_POLL_SECONDS,
         now=now,
     )
 
@@ -104,7 +91,7 @@ def overview() -> Response:
 @requires(Permission.OWN_THINGS)
 def list_mailings() -> Response:
     user = signed_in()
-    state, search = _word("status"), _word("q")
+    state, search = asked_word("status"), asked_word("q")
     query = queries.with_subject(queries.in_state(queries.owned_by(user), state))
     if search:
         query = queries.named(query, search)
@@ -152,13 +139,13 @@ def preview_new_mailing() -> Response:
 @blueprint.get(MAILING)
 @requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
 def show_mailing(mailing_id: int) -> Response:
-    return _show(_mailing(mailing_id))
+    return _show(find_mailing(mailing_id))
 
 
 @blueprint.route(MAILING + "/edit", methods=["GET", "POST"])
 @requires(Permission.OWN_THINGS)
 def edit_mailing(mailing_id: int) -> Response:
-    mailing = _editable(mailing_id)
+    mailing = find_editable(mailing_id)
     form = MailingForm(mailing.owner, mailing)
     if not form.validate_on_submit():
         return _form_page(form)
@@ -172,14 +159,14 @@ def edit_mailing(mailing_id: int) -> Response:
 @blueprint.post(MAILING + "/edit/preview")
 @requires(Permission.OWN_THINGS)
 def preview_mailing(mailing_id: int) -> Response:
-    mailing = _editable(mailing_id)
+    mailing = find_editable(mailing_id)
     return _preview(MailingForm(mailing.owner, mailing))
 
 
 @blueprint.post(MAILING + "/start")
 @requires(Permission.OWN_THINGS)
 def start_mailing(mailing_id: int) -> Response:
-    mailing = _editable(mailing_id)
+    mailing = find_editable(mailing_id)
     service.start_now(mailing)
     db.session.commit()
     enqueue(jobs.prepare_runs)
@@ -189,7 +176,7 @@ def start_mailing(mailing_id: int) -> Response:
 @blueprint.post(MAILING + "/pause")
 @requires(Permission.OWN_THINGS)
 def pause_mailing(mailing_id: int) -> Response:
-    mailing = _editable(mailing_id)
+    mailing = find_editable(mailing_id)
     service.pause(mailing)
     db.session.commit()
     return _done(mailing, _("The mailing is paused."))
@@ -198,7 +185,7 @@ def pause_mailing(mailing_id: int) -> Response:
 @blueprint.post(MAILING + "/resume")
 @requires(Permission.OWN_THINGS)
 def resume_mailing(mailing_id: int) -> Response:
-    mailing = _editable(mailing_id)
+    mailing = find_editable(mailing_id)
     service.resume(mailing)
     db.session.commit()
     jobs.announce(mailing)
@@ -208,7 +195,7 @@ def resume_mailing(mailing_id: int) -> Response:
 @blueprint.post(MAILING + "/delete")
 @requires(Permission.OWN_THINGS)
 def delete_mailing(mailing_id: int) -> Response:
-    mailing = _editable(mailing_id)
+    mailing = find_editable(mailing_id)
     service.delete(mailing)
     db.session.commit()
     flash(_("The mailing “%(name)s” is deleted.", name=mailing.name), "success")
@@ -264,10 +251,10 @@ def _show(mailing: Mailing) -> Response:
         recipients=lambda: db.session.scalar(queries.how_many(service.audience_of(mailing))),
         what_comes_next=words.what_comes_next(mailing, is_waiting=_all_wait(live, now)),
         is_waiting=_all_wait(live, now),
-        progress=_progress_of(live, now),
-        actions=_actions(mailing, live, now) if _may_edit(mailing) else set(),
-        **_of_whom(mailing),
-        poll_seconds=_poll_seconds(live, [mailing], now),
+        progress=progress_of(live, now),
+        actions=_actions(mailing, live, now) if may_edit(mailing) else set(),
+        **of_whom(mailing),
+        poll_seconds=poll_seconds(live, [mailing], now),
         now=now,
     )
 
@@ -291,49 +278,12 @@ def _actions(mailing: Mailing, runs: Sequence[Run], now: datetime) -> set[str]:
 # ── Runs ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@blueprint.get(RUN)
-@requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
-def show_run(mailing_id: int, run_id: int) -> Response:
-    mailing = _mailing(mailing_id)
-    return _show_run(mailing, _run(mailing, run_id), "live" if "live" in request.args else "deliveries")
-
-
-@blueprint.post(RUN + "/resend")
-@requires(Permission.OWN_THINGS)
-def resend(mailing_id: int, run_id: int) -> Response:
-    """Send what failed, or what is unknown, once more."""
-    mailing = _editable(mailing_id)
-    run = _run(mailing, run_id)
-    status = request.form.get("status", "")
-    if status not in RESENDABLE:
-        abort(HTTPStatus.BAD_REQUEST)
-    again = service.resend(mailing, run, DeliveryStatus(status))
-    db.session.commit()
-    enqueue(jobs.deliver)
-    number = format_number(again)
-    if mailing.paused_at:
-        sentence = ngettext(
-            "%(number)s message is sent again once the mailing is resumed.",
-            "%(number)s messages are sent again once the mailing is resumed.",
-            again,
-            number=number,
-        )
-    else:
-        sentence = ngettext(
-            "%(number)s message is sent again.", "%(number)s messages are sent again.", again, number=number
-        )
-    flash(sentence, "success")
-    if web.wants_fragment():
-        return _show_run(mailing, run, "live")
-    return web.redirect_to(url_for(".show_run", mailing_id=mailing.id, run_id=run.id))
-
-
 @blueprint.post(RUN + "/send")
 @requires(Permission.OWN_THINGS)
 def send_missed(mailing_id: int, run_id: int) -> Response:
     """Send a run that was missed, now."""
-    mailing = _editable(mailing_id)
-    service.send_missed(mailing, _run(mailing, run_id))
+    mailing = find_editable(mailing_id)
+    service.send_missed(mailing, find_run(mailing, run_id))
     db.session.commit()
     enqueue(jobs.prepare_runs)
     return _done(mailing, _("The missed run has begun."))
@@ -343,66 +293,10 @@ def send_missed(mailing_id: int, run_id: int) -> Response:
 @requires(Permission.OWN_THINGS)
 def decline_missed(mailing_id: int, run_id: int) -> Response:
     """The owner decides against a run that was missed."""
-    mailing = _editable(mailing_id)
-    service.decline(mailing, _run(mailing, run_id))
+    mailing = find_editable(mailing_id)
+    service.decline(mailing, find_run(mailing, run_id))
     db.session.commit()
     return _done(mailing, _("It will not be sent."))
-
-
-def _show_run(mailing: Mailing, run: Run, block: str) -> Response:
-    now = clock.now()
-    after, state, search = _word("after"), _word("status"), _word("q")
-    found = queries.deliveries_like(queries.deliveries_of(run), state, search)
-    return web.render(
-        "mailings/run.html",
-        block="rows" if after else block,
-        mailing=mailing,
-        run=run,
-        page=paginate(found, Delivery.id, cursor=after),
-        state=state,
-        search=search,
-        states=LEDGER,
-        progress=_progress_of([run], now),
-        may_resend=_may_edit(mailing) and not mailing.disabled_at and not mailing.owner.is_stopped,
-        poll_seconds=_poll_seconds([run], [], now),
-        now=now,
-        **_of_whom(mailing),
-    )
-
-
-@blueprint.get(MAILING + "/letter")
-@requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
-def preview_letter(mailing_id: int) -> Response:
-    """What the next run would send, alone: whoever may see a mailing has to see what it sends."""
-    message = _mailing(mailing_id).message
-    return preview.framed(message.subject, message.html)
-
-
-@blueprint.get(RUN + "/letter")
-@requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
-def preview_sent_letter(mailing_id: int, run_id: int) -> Response:
-    """What that run sends, as it was frozen."""
-    run = _run(_mailing(mailing_id), run_id)
-    return preview.framed(run.subject, run.html)
-
-
-@blueprint.get(DELIVERY)
-@requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
-def show_delivery(mailing_id: int, run_id: int, delivery_id: int) -> Response:
-    mailing = _mailing(mailing_id)
-    run = _run(mailing, run_id)
-    delivery = db.session.scalar(queries.deliveries_of(run).where(Delivery.id == delivery_id))
-    if delivery is None:
-        raise NotFound(_("There is no such message in this run."))
-    return web.render(
-        "mailings/delivery.html",
-        block="attempts",
-        mailing=mailing,
-        run=run,
-        delivery=delivery,
-        attempts=db.session.scalars(queries.attempts_of(delivery)).all(),
-        **_of_whom(mailing),
-    )
 
 
 # ── The service's log ──────────────────────────────────────────────────────────────────────────────────────
@@ -412,7 +306,7 @@ def show_delivery(mailing_id: int, run_id: int, delivery_id: int) -> Response:
 @requires(Permission.SEE_LOG)
 def show_log() -> Response:
     """All attempts of the service; a user's own in full, those of others without what tells whose they are."""
-    user, outcome, code, email = signed_in(), _word("outcome"), _number("code"), _word("q")
+    user, outcome, code, email = signed_in(), asked_word("outcome"), _number("code"), asked_word("q")
     sees_all = user.may(Permission.SEE_ADDRESSES)
     # Whoever looks for an address looks among those they may see.
     of_all = request.args.get("of", "all" if sees_all else "mine") == "all" and (sees_all or not email)
@@ -433,11 +327,11 @@ def show_log() -> Response:
 # ── Shared ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _mailing(mailing_id: int) -> Mailing:
+def find_mailing(mailing_id: int) -> Mailing:
     return _found(queries.visible_to(signed_in()), mailing_id)
 
 
-def _editable(mailing_id: int) -> Mailing:
+def find_editable(mailing_id: int) -> Mailing:
     return _found(queries.editable_by(signed_in()), mailing_id)
 
 
@@ -448,12 +342,12 @@ def _found(query: Select[Mailing], mailing_id: int) -> Mailing:
     return mailing
 
 
-def _may_edit(mailing: Mailing) -> bool:
+def may_edit(mailing: Mailing) -> bool:
     user = signed_in()
     return mailing.owner_id == user.id or user.may(Permission.EDIT_OTHERS)
 
 
-def _of_whom(mailing: Mailing) -> dict[str, Any]:
+def of_whom(mailing: Mailing) -> dict[str, Any]:
     """What the pages tell the staff that looks at somebody else's mailing."""
     user = signed_in()
     message = messages.readable_by(user).where(Message.id == mailing.message_id)
@@ -463,14 +357,14 @@ def _of_whom(mailing: Mailing) -> dict[str, Any]:
     }
 
 
-def _run(mailing: Mailing, run_id: int) -> Run:
+def find_run(mailing: Mailing, run_id: int) -> Run:
     run = db.session.scalar(queries.runs_of(mailing).where(Run.id == run_id))
     if run is None:
         raise NotFound(_("This mailing has no such run."))
     return run
 
 
-def _word(name: str) -> str:
+def asked_word(name: str) -> str:
     """A text in the address, without the NUL that PostgreSQL refuses."""
     return request.args.get(name, "").replace("\0", "").strip()
 
@@ -481,7 +375,7 @@ def _number(name: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_OF_AN_ID else None
 
 
-def _poll_seconds(runs: Iterable[Run], mailings: Iterable[Mailing], now: datetime) -> int | None:
+def poll_seconds(runs: Iterable[Run], mailings: Iterable[Mailing], now: datetime) -> int | None:
     """How often the page should look again, or None when nothing will change by itself soon."""
     moving = [run for run in runs if not run.is_finished and (run.held_at is None or run.sending)]
     if any(run.sending or run.status is RunStatus.PREPARING for run in moving):
@@ -502,7 +396,7 @@ def _all_wait(runs: Iterable[Run], now: datetime) -> bool:
     return bool(unfinished) and all(progress.waits(run, now) for run in unfinished)
 
 
-def _progress_of(runs: Iterable[Run], now: datetime) -> dict[int, Progress]:
+def progress_of(runs: Iterable[Run], now: datetime) -> dict[int, Progress]:
     """How those of the runs get on that are not done; by their ids."""
     settings, redis = current_app.config["SETTINGS"], connection()
     found = {run.id: progress.of_run(run, settings, redis, now) for run in runs if not run.is_finished}
