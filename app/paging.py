@@ -46,13 +46,23 @@ def paginate(
     Raises:
         NotFound: for a cursor that no page gave out.
     """
+    rows = db.session.scalars(ahead(query, *keys, cursor=cursor, descending=descending, size=size)).all()
+    more = len(rows) > size
+    return Page(rows[:size], _cursor(rows[size - 1], keys) if more else None)
+
+
+def ahead(
+    query: Select[Row],
+    *keys: InstrumentedAttribute[Any],
+    cursor: str | None = None,
+    descending: bool = False,
+    size: int = PAGE_SIZE,
+) -> Select[Row]:
+    """The rows of that page and one more, which tells that there is another page."""
     if cursor:
         edge = tuple_(*_values(cursor, keys))
         query = query.where(tuple_(*keys) < edge if descending else tuple_(*keys) > edge)
-    query = query.order_by(*(key.desc() if descending else key.asc() for key in keys))
-    rows = db.session.scalars(query.limit(size + 1)).all()
-    more = len(rows) > size
-    return Page(rows[:size], _cursor(rows[size - 1], keys) if more else None)
+    return query.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(size + 1)
 
 
 def _cursor(row: Any, keys: Sequence[InstrumentedAttribute[Any]]) -> str:

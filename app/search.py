@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import Any
 
-from sqlalchemy import Select, SQLColumnExpression, or_
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, or_
 
 LONGEST_SEARCH = 100  # characters; what comes after them is not looked for
 MOST_WORDS = 8
@@ -29,6 +29,11 @@ def containing(
             found = or_(found, html.regexp_match(pattern + AFTER_IT_NO_TAG_ENDS))
         query = query.where(found)
     return query
+
+
+def beginning(column: SQLColumnExpression[str], text: str) -> ColumnElement[bool]:
+    """Whether the column begins with the text, as it is written: what an index of keys can answer."""
+    return column.startswith(text.replace("\0", ""), autoescape=True)
 
 
 def _pattern(word: str) -> str:

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app import clock
-from app.database import Base, BigId, Json, enum_type, partial_index
+from app.database import Base, BigId, Json, enum_type, key_type, partial_index
 
 
 class ClientStatus(StrEnum):
@@ -59,7 +59,7 @@ class Client(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     owner_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"))
     email: Mapped[str] = mapped_column(String(254))
-    email_key: Mapped[str] = mapped_column(String(320))  # see app.addresses
+    email_key: Mapped[str] = mapped_column(key_type(320))  # see app.addresses
     last_name: Mapped[str] = mapped_column(String(100), default="")
     first_name: Mapped[str] = mapped_column(String(100), default="")
     patronymic: Mapped[str] = mapped_column(String(100), default="")

@@ -30,6 +30,9 @@ FINAL = frozenset(
 )
 
 
+TROUBLED = "outcome != 'sent'"  # of an attempt; as the partial indexes say it
+
+
 class SkipReason(StrEnum):
     ENDED = "ended"  # the mailing's end came first
     SUPPRESSED = "suppressed"  # the client unsubscribed, bounced or complained meanwhile
@@ -150,6 +153,13 @@ class Delivery(Base):
         Index("ix_delivery_of_client", "client_id", "id"),
         partial_index("ix_delivery_pending", "run_id", "id", where="status = 'pending'"),
         partial_index("ix_delivery_claimed", "claim_id", where="claim_id IS NOT NULL"),
+        # Whose client is gone is found by the address alone. An index over all addresses would cost every sending.
+        partial_index(
+            "ix_delivery_orphaned",
+            "email",
+            where="client_id IS NULL",
+            postgresql_ops={"email": "text_pattern_ops"},
+        ),
     )
 
 
@@ -161,6 +171,7 @@ class Attempt(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id", ondelete="CASCADE"), index=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"))
+    owner_id: Mapped[int] = mapped_column()  # its run's, which has the foreign key
     at: Mapped[datetime] = mapped_column(default=clock.now)
     stage: Mapped[Stage] = mapped_column(enum_type(Stage))
     outcome: Mapped[DeliveryStatus] = mapped_column(enum_type(DeliveryStatus))
@@ -169,6 +180,14 @@ class Attempt(Base):
     reply: Mapped[str] = mapped_column(String(1000), default="")
 
     __table_args__ = (
-        Index("ix_attempt_of_run", "run_id", "id"),
-        partial_index("ix_attempt_troubled", "id", where="outcome != 'sent'"),
+        # The log, by whatever it is filtered. What did not arrive is rare: its indexes cost a sending nothing.
+        Index("ix_attempt_at", "at", "id"),
+        Index("ix_attempt_of_owner", "owner_id", "at", "id"),
+        Index("ix_attempt_of_run", "run_id", "at", "id"),
+        partial_index("ix_attempt_troubled", "at", "id", where=TROUBLED),
+        partial_index("ix_attempt_troubled_by_outcome", "outcome", "at", "id", where=TROUBLED),
+        partial_index("ix_attempt_troubled_by_code", "code", "at", "id", where=TROUBLED),
+        partial_index("ix_attempt_troubled_of_owner", "owner_id", "outcome", "at", "id", where=TROUBLED),
+        partial_index("ix_attempt_troubled_of_owner_by_code", "owner_id", "code", "at", "id", where=TROUBLED),
+        partial_index("ix_attempt_troubled_of_run", "run_id", "at", "id", where=TROUBLED),
     )

@@ -378,7 +378,8 @@ def _insert_attempts(dialect: str) -> Any:
     types |= {"code": SmallInteger(), "enhanced_code": Text(), "reply": Text()}
     given = given_rows(dialect, types)
     values = [type_coerce(given.c[name], getattr(Attempt, name).type) for name in types]
-    return insert(Attempt).from_select(list(types), select(*values).select_from(given), include_defaults=False)
+    rows = select(*values, Run.owner_id).join_from(given, Run, Run.id == given.c.run_id)
+    return insert(Attempt).from_select([*types, "owner_id"], rows, include_defaults=False)
 
 
 # ── Waiting for the mail server ──

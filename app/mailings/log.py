@@ -5,12 +5,21 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, select
+from flask_babel import gettext as _
+from sqlalchemy import Select, or_, select, text, true
 
 from app.auth.models import User
-from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, Stage
+from app.clients.models import Client
+from app.delivery.models import TROUBLED, Attempt, Delivery, DeliveryStatus, Run, Stage
+from app.errors import RuleBroken
+from app.extensions import db
 from app.mailings.models import Mailing
+from app.paging import Page, ahead, paginate
+from app.search import beginning
 
+NEWEST = (Attempt.at, Attempt.id)
+MOST_FOUND = 1000  # addresses
+FIRST_REFUSAL = 300  # of the codes: 2xx is the only yes (RFC 5321, 4.2.1)
 DOTS = "•••"
 # What a mail server likes to repeat: addresses in any spelling, what stands in angle brackets, links, hosts by name and
 # by number, and the numbers it gives to letters. Not 550, nor 5.1.1: those are the answer.
@@ -49,25 +58,94 @@ class Line:
     delivery_id: int | None = None
 
 
-def attempts() -> Select[Attempt]:
-    """All attempts of the service, joined with their runs and deliveries."""
-    return select(Attempt).join(Run, Run.id == Attempt.run_id).join(Delivery, Delivery.id == Attempt.delivery_id)
+@dataclass(frozen=True)
+class Filters:
+    """Which attempts: those that all of these say, where they say something."""
+
+    owner: User | None = None
+    mailing: Mailing | None = None
+    outcome: DeliveryStatus | None = None
+    code: int | None = None
+    since: datetime | None = None  # from this moment on
+    until: datetime | None = None  # before this one
+    address: str = ""  # how the client's address begins; together with the owner, for whoever may not see all
+
+    @property
+    def are_none(self) -> bool:
+        """Whose attempts, and nothing else, is no filter."""
+        return self == Filters(owner=self.owner)
 
 
-def like(
-    query: Select[Attempt], *, owner: User | None = None, outcome: str = "", code: int | None = None, email: str = ""
-) -> Select[Attempt]:
-    """Those of `query` of that owner, with that outcome and code, at addresses that begin with `email`.
+class TooMany(RuleBroken):
+    """The address is the beginning of more clients' addresses than anybody wants to read."""
 
-    Whoever may not see an address must not find it either: ask for `email` together with its owner.
+
+def newest(filters: Filters, cursor: str | None = None) -> Page[Attempt]:
+    """The newest attempts first, whatever the filters quick among ten millions.
+
+    Raises:
+        TooMany, NotFound: for a cursor that no page gave out.
     """
-    if owner is not None:
-        query = query.where(Run.owner_id == owner.id)
-    if outcome in list(DeliveryStatus):
-        query = query.where(Attempt.outcome == DeliveryStatus(outcome))
-    if code is not None:
-        query = query.where(Attempt.code == code)
-    return query.where(Delivery.email.istartswith(email, autoescape=True)) if email else query
+    query = _filtered(filters)
+    if filters.address:
+        query = query.where(Attempt.delivery_id.in_(_deliveries_to(filters)))
+    elif filters.mailing is not None:
+        query = _newest_of_each(query, select(Run.id).where(Run.mailing_id == filters.mailing.id), cursor)
+    return paginate(query, *NEWEST, cursor=cursor, descending=True)
+
+
+def _filtered(filters: Filters) -> Select[Attempt]:
+    query = select(Attempt)
+    if filters.owner is not None:
+        query = query.where(Attempt.owner_id == filters.owner.id)
+    if filters.mailing is not None and filters.address:
+        query = query.where(Attempt.run_id.in_(select(Run.id).where(Run.mailing_id == filters.mailing.id)))
+    if filters.outcome is not None:
+        query = query.where(Attempt.outcome == filters.outcome)
+    if filters.code is not None:
+        query = query.where(Attempt.code == filters.code)
+    if filters.outcome not in (None, DeliveryStatus.SENT) or (filters.code or 0) >= FIRST_REFUSAL:
+        query = query.where(text(f"attempt.{TROUBLED}"))  # what the partial indexes are over
+    if filters.since is not None:
+        query = query.where(Attempt.at >= filters.since)
+    return query.where(Attempt.at < filters.until) if filters.until is not None else query
+
+
+def _newest_of_each(query: Select[Attempt], runs: Select[int], cursor: str | None) -> Select[Attempt]:
+    """Of each run no more than a page takes: a mailing has few runs, and a run may have millions of attempts.
+
+    SQLite has no LATERAL; it sorts what all of them have.
+    """
+    if db.session.get_bind().dialect.name == "sqlite":
+        return query.where(Attempt.run_id.in_(runs))
+    of = runs.subquery()
+    newest = ahead(query.where(Attempt.run_id == of.c.id), *NEWEST, cursor=cursor, descending=True)
+    each = newest.with_only_columns(Attempt.id).lateral()
+    return select(Attempt).where(Attempt.id.in_(select(each.c.id).select_from(of.join(each, true()))))
+
+
+def _deliveries_to(filters: Filters) -> Select[int]:
+    """What was meant for the clients whose address begins like this by now.
+
+    Where the client is deleted since, only the address is left: it is found as it is typed, or in small letters.
+    """
+    key = filters.address.casefold()
+    clients = select(Client.id).where(beginning(Client.email_key, key))
+    orphans = select(Delivery.id).where(
+        Delivery.client_id.is_(None),
+        or_(beginning(Delivery.email, filters.address), beginning(Delivery.email, key)),
+    )
+    if filters.owner is not None:
+        clients = clients.where(Client.owner_id == filters.owner.id)
+        orphans = orphans.join(Run, Run.id == Delivery.run_id).where(Run.owner_id == filters.owner.id)
+    else:
+        # The keys are indexed within each address book.
+        clients = clients.where(Client.owner_id.in_(select(User.id)))
+    found = [db.session.scalars(some.limit(MOST_FOUND + 1)).all() for some in (clients, orphans)]
+    if any(len(ids) > MOST_FOUND for ids in found):
+        raise TooMany(_("Too many addresses begin like this. Write more of it."))
+    client_ids, delivery_ids = found
+    return select(Delivery.id).where(or_(Delivery.client_id.in_(client_ids), Delivery.id.in_(delivery_ids)))
 
 
 def details(attempt_ids: list[int]) -> Select[Attempt, Delivery, Mailing, User]:
@@ -79,7 +157,7 @@ def details(attempt_ids: list[int]) -> Select[Attempt, Delivery, Mailing, User]:
         .join(Mailing, Mailing.id == Run.mailing_id)
         .join(User, User.id == Run.owner_id)
         .where(Attempt.id.in_(attempt_ids))
-        .order_by(Attempt.id.desc())
+        .order_by(Attempt.at.desc(), Attempt.id.desc())
     )
 
 

@@ -12,10 +12,10 @@ from sqlalchemy import Select, select
 from app import clock, web
 from app.auth.access import requires, signed_in
 from app.auth.roles import Permission
-from app.delivery.models import Attempt, DeliveryStatus, Run, RunStatus
+from app.delivery.models import Run, RunStatus
 from app.errors import NotFound
 from app.extensions import db
-from app.mailings import jobs, log, progress, queries, service, words
+from app.mailings import jobs, progress, queries, service, words
 from app.mailings.forms import MailingForm
 from app.mailings.models import Mailing, MailingStatus
 from app.mailings.progress import Progress
@@ -44,7 +44,6 @@ blueprint.add_app_template_global(progress.waits, "waits")
 MAILING = "/mailings/<int(max=2147483647):mailing_id>"
 RUN = MAILING + "/runs/<int(max=9223372036854775807):run_id>"
 
-LOGGED = [DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.PENDING, DeliveryStatus.UNKNOWN]
 OCCURRENCES_PREVIEWED = 5
 PLANNED_SHOWN = 5
 RUNS_SHOWN = 5
@@ -126,7 +125,7 @@ def create_mailing() -> Response:
 
 def _mailing_to_copy() -> Mailing | None:
     """The one that a new mailing begins as a copy of: the address says which, and it has to be one's own."""
-    mailing_id = _number("like")
+    mailing_id = asked_number("like")
     return None if mailing_id is None else _found(queries.owned_by(signed_in()), mailing_id)
 
 
@@ -235,7 +234,7 @@ def _show(mailing: Mailing) -> Response:
     watches, so that nothing disappears under their eyes. The runs before it are a list that pages.
     """
     now = clock.now()
-    since = _number("since")
+    since = asked_number("since")
     if since is None:
         since = db.session.scalar(queries.first_live_run(mailing)) or 0
     live = db.session.scalars(queries.runs_of(mailing, since=since).limit(PAGE_SIZE)).all()
@@ -299,31 +298,6 @@ def decline_missed(mailing_id: int, run_id: int) -> Response:
     return _done(mailing, _("It will not be sent."))
 
 
-# ── The service's log ──────────────────────────────────────────────────────────────────────────────────────
-
-
-@blueprint.get("/log")
-@requires(Permission.SEE_LOG)
-def show_log() -> Response:
-    """All attempts of the service; a user's own in full, those of others without what tells whose they are."""
-    user, outcome, code, email = signed_in(), asked_word("outcome"), _number("code"), asked_word("q")
-    sees_all = user.may(Permission.SEE_ADDRESSES)
-    # Whoever looks for an address looks among those they may see.
-    of_all = request.args.get("of", "all" if sees_all else "mine") == "all" and (sees_all or not email)
-    query = log.like(log.attempts(), owner=None if of_all else user, outcome=outcome, code=code, email=email)
-    page = paginate(query, Attempt.id, cursor=request.args.get("after"), descending=True)
-    rows = db.session.execute(log.details([attempt.id for attempt in page]))
-    return web.render(
-        "mailings/log.html",
-        block="rows",
-        lines=[log.line_of(*row, in_full=sees_all or row[3].id == user.id) for row in rows],
-        next_cursor=page.next_cursor,
-        filters={"of": "all" if of_all else "mine", "outcome": outcome, "code": code, "q": email},
-        outcomes=LOGGED,
-        user=user,
-    )
-
-
 # ── Shared ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -369,7 +343,7 @@ def asked_word(name: str) -> str:
     return request.args.get(name, "").replace("\0", "").strip()
 
 
-def _number(name: str) -> int | None:
+def asked_number(name: str) -> int | None:
     """A number in the address, or None where there is none that the database could know."""
     text = request.args.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_OF_AN_ID else None

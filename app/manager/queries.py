@@ -85,12 +85,12 @@ def causes(since: datetime, of_last: int) -> list[Cause]:
     """Why messages did not arrive since then, the commonest cause first; of the last so many attempts that failed."""
     # The last ones first and their age afterwards: else a week without a failure would be sought in years of them.
     troubled = select(Attempt).where(Attempt.outcome != DeliveryStatus.SENT)
-    last = troubled.order_by(Attempt.id.desc()).limit(of_last).subquery()
+    last = troubled.order_by(Attempt.at.desc(), Attempt.id.desc()).limit(of_last).subquery()
     recent = (
         select(last, Run.mailing_id)
         .join(Run, Run.id == last.c.run_id)
         .where(last.c.at >= since)
-        .order_by(last.c.id.desc())
+        .order_by(last.c.at.desc(), last.c.id.desc())
     )
     counts: Counter[tuple[Any, ...]] = Counter()
     runs: dict[tuple[Any, ...], set[int]] = {}

@@ -26,6 +26,7 @@ def run(mailing: Mailing, *statuses: DeliveryStatus, **fields: Any) -> Run:
 
 def attempt(delivery: Delivery, outcome: DeliveryStatus, **fields: Any) -> Attempt:
     fields = {"stage": Stage.RCPT, "code": 550, "enhanced_code": "5.1.1", "reply": "No such user"} | fields
+    fields |= {"owner_id": db.session.get_one(Run, delivery.run_id).owner_id}
     made = Attempt(delivery_id=delivery.id, run_id=delivery.run_id, outcome=outcome, **fields)
     delivery.attempts += 1
     db.session.add(made)
