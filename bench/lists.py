@@ -125,7 +125,7 @@ def _clients(owner: User, count: int) -> None:
             SELECT :owner, address, address, 'Anna' || n % 1000, 'Golubeva' || n * 7919 % 9973, '', 1940 + n % 70, '',
                 '{}', CASE WHEN n % 100 = 3 THEN 'bounced' ELSE 'active' END, now() - (:count - n) * interval '1 min'
             FROM (SELECT n, substr(md5(CAST(n AS text)), 1, 12) || '@firm' || n % 500 || '.example' AS address
-                FROM generate_series(1, :count) AS n) AS numbered
+                FROM generate_series(1, CAST(:count AS bigint)) AS n) AS numbered
         """),
         {"owner": owner.id, "count": count},
     )

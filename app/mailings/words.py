@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Any, Literal
 
 from babel.dates import get_day_names
@@ -23,7 +24,13 @@ LONGEST_MONTH = 31  # so as a day of the month it always is the last one
 
 def word(member: StrEnum) -> str:
     """The word for a state, period, audience, stage or reason."""
-    return _WORDS[type(member)]()[member]
+    return _words_of(type(member), str(get_locale()))[member]
+
+
+@cache
+def _words_of(kind: type[StrEnum], _locale: str) -> dict[Any, str]:
+    """In the language of whoever asks: a list asks for the same few words hundreds of times."""
+    return _WORDS[kind]()
 
 
 def meaning(status: DeliveryStatus | str) -> str:

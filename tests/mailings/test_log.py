@@ -2,17 +2,21 @@
 
 import re
 import unicodedata
+from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import delete, select, update
 
 from app import clock
 from app.auth.models import User
-from app.delivery.models import Attempt, Delivery, DeliveryStatus
+from app.clients.models import Client
+from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run
 from app.extensions import db
-from app.mailings import jobs, log, service
-from app.paging import paginate
+from app.mailings import jobs, log, log_views, service
+from app.mailings.models import Mailing
 from tests import make
 from tests.mailings import ledger
 
@@ -133,6 +137,153 @@ def test_it_pages(app, sent, manager_client, owner):
 
 def test_an_empty_log_says_what_belongs_there(owner_client):
     assert "No attempts here" in owner_client.get("/log").text
+
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+EACH = 60
+
+
+@pytest.fixture
+def ledger_of_two(app, owner, stranger):
+    """Attempts of two owners, three mailings, six runs; each of the clients is called after one of a few words."""
+    chance = Random(7)  # noqa: S311  nobody has to guess it
+    with app.app_context():
+        for person in (owner, stranger):
+            user = db.session.get(User, person.id)
+            clients = [make.client(user, f"{name}{n}@example.test") for n, name in enumerate(["anna", "boris", "Ann"])]
+            for mailing in [make.mailing(user, name=f"Mailing {n}") for n in range(2)]:
+                for _run in range(2):
+                    run = ledger.run(mailing, scheduled_for=NOON + timedelta(minutes=chance.randrange(10**6)))
+                    for client in [*clients, None]:
+                        email = client.email if client else "anneke@example.test"
+                        delivery = Delivery(
+                            run_id=run.id, client_id=client.id if client else None, email=email, status="failed"
+                        )
+                        db.session.add(delivery)
+                        db.session.flush()
+                        for _try in range(EACH // 4):
+                            outcome = chance.choice([DeliveryStatus.SENT, DeliveryStatus.SENT, *log_views.LOGGED])
+                            code = 250 if outcome == "sent" else chance.choice([None, 421, 550])
+                            at = NOON + timedelta(minutes=chance.randrange(120))
+                            ledger.attempt(delivery, outcome, code=code, at=at)
+        db.session.commit()
+
+
+def all_pages(filters):
+    found, cursor = [], None
+    while True:
+        page = log.newest(filters, cursor)
+        found += [attempt.id for attempt in page]
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
+
+
+def test_any_filters_give_exactly_what_they_say(app, ledger_of_two):
+    chance = Random(8)  # noqa: S311  nobody has to guess it
+    with app.app_context():
+        everything = db.session.execute(
+            select(Attempt, Delivery, Run, Client)
+            .join(Delivery, Delivery.id == Attempt.delivery_id)
+            .join(Run, Run.id == Attempt.run_id)
+            .outerjoin(Client, Client.id == Delivery.client_id)
+            .order_by(Attempt.at.desc(), Attempt.id.desc())
+        ).all()
+        users, mailings = db.session.scalars(select(User)).all(), db.session.scalars(select(Mailing)).all()
+        several = 0
+        for _round in range(150):
+            some = {
+                "owner": chance.choice(users),
+                "mailing": chance.choice(mailings),
+                "outcome": chance.choice(log_views.LOGGED),
+                "code": chance.choice([250, 421, 550]),
+                "since": NOON + timedelta(minutes=chance.randrange(120)),
+                "until": NOON + timedelta(minutes=chance.randrange(120)),
+                "address": chance.choice(["ann", "Ann", "bor", "anneke", "x"]),
+            }
+            filters = log.Filters(**{name: some[name] for name in some if chance.random() < 0.35})
+            expected = [row[0].id for row in everything if fits(filters, *row)]
+            assert all_pages(filters) == expected, filters
+            several += len(expected) > 50
+        assert several > 20
+
+
+def fits(filters, attempt, delivery, run, client):
+    key = filters.address.casefold()
+    return all(
+        (
+            filters.owner is None or run.owner_id == filters.owner.id,
+            filters.mailing is None or run.mailing_id == filters.mailing.id,
+            filters.outcome in (None, attempt.outcome),
+            filters.code in (None, attempt.code),
+            filters.since is None or attempt.at >= filters.since,
+            filters.until is None or attempt.at < filters.until,
+            client.email_key.startswith(key) if client else delivery.email.startswith((filters.address, key)),
+        )
+    )
+
+
+def test_it_is_filtered_by_time_on_the_readers_own_clocks(app, ledger_of_two, owner, owner_client):
+    with app.app_context():
+        owner = db.session.get(User, owner.id)
+        owner.timezone = "Europe/Moscow"  # three hours ahead
+        expected = all_pages(log.Filters(owner=owner, since=NOON, until=NOON + timedelta(minutes=10)))
+        db.session.commit()
+    text = owner_client.get("/log?since=2026-11-20T15:00&until=2026-11-20T15:10").text
+    assert re.findall(r'id="attempt-(\d+)"', text) == [str(number) for number in expected]
+    assert 0 < len(expected) < 50
+    for nonsense in ("since=x", "since=2026-11-20T15:00Z", "until=9999-99-99T00:00", "within=century", "code=9"):
+        assert owner_client.get(f"/log?{nonsense}").text.count('id="attempt-') == 50
+
+
+def test_it_is_filtered_by_the_last_hours(app, sent, owner_client):
+    assert owner_client.get("/log?within=hour").text.count('id="attempt-') == 1
+    with app.app_context():
+        db.session.execute(update(Attempt).values(at=clock.now() - timedelta(hours=2)))
+        db.session.commit()
+    assert owner_client.get("/log?within=hour").text.count('id="attempt-') == 0
+    assert owner_client.get("/log?within=day").text.count('id="attempt-') == 1
+
+
+def test_it_is_filtered_by_a_mailing_that_one_may_see(app, sent, owner_client, manager_client):
+    with app.app_context():
+        ids = {mailing.name: mailing.id for mailing in db.session.scalars(select(Mailing))}
+    own, foreign = ids["News of owner@golub.test"], ids["News of stranger@golub.test"]
+    text = owner_client.get(f"/log?mailing={own}").text
+    assert text.count('id="attempt-') == 1
+    assert "anna@example.test" in text
+    assert owner_client.get(f"/log?mailing={foreign}").status_code == 404
+    assert owner_client.get(f"/log?mailing={foreign}&of=all").status_code == 404
+    assert "Smirnova@corporate-mail.test" in manager_client.get(f"/log?mailing={foreign}").text
+
+
+def test_the_clients_present_address_finds_what_went_to_the_former_one(app, sent, owner_client):
+    with app.app_context():
+        client = db.session.scalars(select(Client).where(Client.email == "anna@example.test")).one()
+        client.email = client.email_key = "maria@example.test"
+        db.session.commit()
+    assert "anna@example.test" in owner_client.get("/log?q=Maria").text
+    assert owner_client.get("/log?q=anna").text.count('id="attempt-') == 0
+    with app.app_context():
+        db.session.execute(delete(Client))
+        db.session.commit()
+    assert "anna@example.test" in owner_client.get("/log?q=anna").text
+
+
+def test_a_beginning_that_thousands_share_is_not_looked_for(app, owner, owner_client, monkeypatch):
+    monkeypatch.setattr(log, "MOST_FOUND", 2)
+    with app.app_context():
+        make.clients(db.session.get(User, owner.id), 3)
+        db.session.commit()
+    for headers in ({}, HTMX):
+        answer = owner_client.get("/log?q=client", headers=headers)
+        assert answer.status_code == 200
+        assert "Too many addresses begin like this." in answer.text
+    assert "Too many" not in owner_client.get("/log?q=client1").text
+
+
+def test_who_filters_for_nothing_is_told_to_ask_for_less(sent, owner_client):
+    assert "No attempt matches" in owner_client.get("/log?code=421").text
 
 
 LOCAL = st.from_regex(r"[a-zà-ö]{3,10}([._+-][a-z]{3,10})?", fullmatch=True)
