@@ -27,12 +27,13 @@ from typing import Any, NamedTuple, TypeVar, cast
 import structlog
 from flask import Flask, current_app
 from redis import Redis, RedisError
+from sqlalchemy import Select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import clock
 from app.config import ROOT
 from app.database import only_reads
-from app.extensions import cache
+from app.extensions import cache, db
 
 log = structlog.get_logger(__name__)
 
@@ -59,19 +60,32 @@ POST = Kind(BLOG, "post", 60)
 FEED = Kind(BLOG, "feed", 60)
 SITEMAP = Kind(BLOG, "sitemap", 600)
 BLOG_CHANGED = Kind(BLOG, "changed", 60)
+COUNT = Kind(FIGURES, "count", 30, is_heavy=True)
 
 RENEWAL_SECONDS = 60  # whoever began to make it anew and has not come back within these will not
 STALE_FOR = 2  # times its seconds: so long an entry lies there for the others, while one makes it anew
+LARGE_COUNT = 20_000  # rows; fewer are counted in milliseconds
 SHARE_OF_HEAVY = 20  # times what it took to make it: so long it is good at least
 AWAY_SECONDS = 5  # so long a Redis that did not answer is asked nothing
 
 _away = {"until": 0.0}  # time.monotonic(): what this process knows of Redis
 
 
-def remembered(kind: Kind, make: Callable[[], T], *key: object) -> T:
+def number(query: Select[int]) -> int:
+    """The number that the query counts; a large one as it was up to a minute ago."""
+
+    def count() -> int:
+        return db.session.scalar(query) or 0
+
+    compiled = query.compile(db.engine)
+    return remembered(COUNT, count, str(compiled), sorted(compiled.params.items()), worth=LARGE_COUNT.__le__)
+
+
+def remembered(kind: Kind, make: Callable[[], T], *key: object, worth: Callable[[T], bool] = lambda _value: True) -> T:
     """What `make` gave for this key within the last `kind.seconds`, or what it gives now.
 
-    `make` depends on nothing but the database and the key; what it gives can be pickled. What it raises is not kept.
+    `make` depends on nothing but the database and the key; what it gives can be pickled. What it raises is not kept,
+    nor what is not `worth` it.
     """
     generation = ask(lambda: _generation(kind.topic), None)
     if generation is None:
@@ -86,12 +100,16 @@ def remembered(kind: Kind, make: Callable[[], T], *key: object) -> T:
             _renew_beside(kind, place, make)
             return cast("T", value)
         return _renew(kind, place, make)
-    return _make_and_keep(kind, place, make)
+    return _make_and_keep(kind, place, make, worth)
 
 
-def _make_and_keep(kind: Kind, place: str, make: Callable[[], T]) -> T:
+def _make_and_keep(
+    kind: Kind, place: str, make: Callable[[], T], worth: Callable[[T], bool] = lambda _value: True
+) -> T:
     began = time.monotonic()
     made = make()
+    if not worth(made):
+        return made
     seconds = kind.seconds
     if kind.is_heavy:
         seconds = max(seconds, round((time.monotonic() - began) * SHARE_OF_HEAVY))

@@ -16,13 +16,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from flask_caching import Cache
 from redis import ConnectionError as RedisAway
-from sqlalchemy import event, update
+from sqlalchemy import event, func, select, update
 
 from app import caching, clock, queue
 from app.auth.models import User
 from app.blog import queries
 from app.blog.models import Post
 from app.caching import Kind
+from app.clients.models import Client
 from app.extensions import cache, db
 from dev import servers
 from tests import make
@@ -188,6 +189,21 @@ def timed(real: Callable[..., Any], moments: Iterator[float], patch: pytest.Monk
 
 
 # Forgetting
+
+
+@pytest.mark.parametrize(("large", "seen"), [(3, [3, 3]), (4, [3, 4])])
+def test_a_large_number_may_be_old_and_a_small_one_is_counted(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, large: int, seen: list[int]
+) -> None:
+    monkeypatch.setattr(caching, "LARGE_COUNT", large)
+    with app.app_context():
+        owner, other = make.user("owner@example.test"), make.user("other@example.test")
+        make.clients(owner, 3)
+        counts = [select(func.count()).where(Client.owner_id == user.id) for user in (owner, other)]
+        first = caching.number(counts[0])
+        make.client(owner, "one@more.test")
+        assert [first, caching.number(counts[0])] == seen
+        assert caching.number(counts[1]) == 0
 
 
 @pytest.mark.usefixtures("context")
