@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import clients, dispatching, engine, home, lateness, scale
+from bench import clients, dispatching, engine, home, lateness, lists, scale
 from bench.figures import Figure, Measure
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -21,6 +21,7 @@ MEASURES: dict[tuple[str, ...], Measure] = {
     dispatching.KEYS: dispatching.measure,
     clients.IMPORT_KEYS: clients.measure_import,
     clients.EXPORT_KEYS: clients.measure_export,
+    lists.KEYS: lists.measure,
     lateness.KEYS: lateness.measure,
     scale.MEMORY_KEYS: scale.measure_memory,
     home.KEYS: home.measure,

@@ -30,6 +30,7 @@ FINAL = frozenset(
 )
 
 
+NOT_SENT = "status IN ('failed', 'unknown', 'skipped')"  # of a delivery, in the end
 TROUBLED = "outcome != 'sent'"  # of an attempt; as the partial indexes say it
 
 
@@ -153,6 +154,8 @@ class Delivery(Base):
         Index("ix_delivery_of_client", "client_id", "id"),
         partial_index("ix_delivery_pending", "run_id", "id", where="status = 'pending'"),
         partial_index("ix_delivery_claimed", "claim_id", where="claim_id IS NOT NULL"),
+        # What a report looks for among a million that are sent.
+        partial_index("ix_delivery_troubled", "run_id", "status", "id", where=NOT_SENT),
         # Whose client is gone is found by the address alone. An index over all addresses would cost every sending.
         partial_index(
             "ix_delivery_orphaned",

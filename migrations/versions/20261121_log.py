@@ -14,6 +14,7 @@ branch_labels = None
 depends_on = None
 
 TROUBLED = "outcome != 'sent'"
+NOT_SENT = "status IN ('failed', 'unknown', 'skipped')"
 TROUBLED_INDEXES = {
     "ix_attempt_troubled": ["at", "id"],
     "ix_attempt_troubled_by_outcome": ["outcome", "at", "id"],
@@ -40,6 +41,7 @@ def upgrade():
         op.create_index(name, "attempt", columns)
     for name, columns in TROUBLED_INDEXES.items():
         _create_partial(name, "attempt", columns, TROUBLED)
+    _create_partial("ix_delivery_troubled", "delivery", ["run_id", "status", "id"], NOT_SENT)
     operators = {"email": "text_pattern_ops"}
     _create_partial("ix_delivery_orphaned", "delivery", ["email"], "client_id IS NULL", postgresql_ops=operators)
     _collate_keys("C")
@@ -48,6 +50,7 @@ def upgrade():
 def downgrade():
     _collate_keys("default")
     op.drop_index("ix_delivery_orphaned", "delivery")
+    op.drop_index("ix_delivery_troubled", "delivery")
     for name in (*TROUBLED_INDEXES, *INDEXES):
         op.drop_index(name, "attempt")
     with op.batch_alter_table("attempt") as batch:
