@@ -1,15 +1,15 @@
 """Workbooks that stream: a sheet is written row by row, and sent while it is written (ECMA-376, Office Open XML)."""
 
-import io
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 from xml.sax.saxutils import escape
 
+from app.sink import Sink
+
 LONGEST_SHEET = 1_048_576  # rows, the headings among them
 LONGEST_CELL = 32_767  # characters
-PIECE_BYTES = 64 * 1024
 XML = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -22,30 +22,6 @@ STYLES = (
     '<borders count="1"><border/></borders><cellStyleXfs count="1"><xf/></cellStyleXfs><cellXfs count="2"><xf/>'
     '<xf fontId="1" applyFont="1"/></cellXfs></styleSheet>'
 )
-
-
-class Sink(io.RawIOBase):
-    """Where a ZIP file is written to, and taken from piece by piece."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._pieces.append(bytes(data))
-        self._size += len(data)
-        return len(data)
-
-    @property
-    def is_full(self) -> bool:
-        return self._size >= PIECE_BYTES
-
-    def drain(self) -> bytes:
-        data, self._pieces, self._size = b"".join(self._pieces), [], 0
-        return data
 
 
 def pieces(title: str, headings: Iterable[str], batches: Iterable[Iterable[Iterable[Any]]]) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ The cast is fixed: `owner` has things, `stranger` has other things, `manager`, `
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -238,3 +239,17 @@ stranger_client = _browser_of("stranger")
 manager_client = _browser_of("manager")
 editor_client = _browser_of("editor")
 admin_client = _browser_of("admin")
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with self-signed certificates: right.pem for 127.0.0.1, and other.pem for another host."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("the program openssl is not on this machine, and makes the certificates")
+    folder = tmp_path_factory.mktemp("certificates")
+    for name, host in (("right", "IP:127.0.0.1"), ("other", "DNS:other.test")):
+        command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=golub.test"]
+        command += ["-addext", f"subjectAltName={host}", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+    return folder

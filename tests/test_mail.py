@@ -1,10 +1,8 @@
 """The service's own letters: what leaves, to whom, and over which connections only."""
 
-import shutil
 import smtplib
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -322,20 +320,6 @@ def test_it_logs_in_when_there_is_an_account(app: Flask, settings: Settings) -> 
 
 
 # Certificates
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with self-signed certificates: right.pem for 127.0.0.1, and other.pem for another host."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("the program openssl is not on this machine, and makes the certificates")
-    folder = tmp_path_factory.mktemp("certificates")
-    for name, host in (("right", "IP:127.0.0.1"), ("other", "DNS:other.test")):
-        command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=golub.test"]
-        command += ["-addext", f"subjectAltName={host}", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
-    return folder
 
 
 @pytest.fixture

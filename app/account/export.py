@@ -1,6 +1,5 @@
 """All that is kept about somebody, as a ZIP file that streams: no table has to fit into memory."""
 
-import io
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from app.delivery.models import Attempt, Delivery, Run
 from app.extensions import db
 from app.mailings.models import Mailing
 from app.messages.models import Message
+from app.sink import Sink
 
 ROWS_AT_ONCE = 1000
 SECRETS = {"password_hash", "totp_secret", "totp_last_step", "key_hash", "email_key", "claim_id", "calendar_salt"}
@@ -41,7 +41,7 @@ Times are UTC. A text in a CSV file that a spreadsheet would take for a formula 
 def zip_of(user_id: int) -> Iterator[bytes]:
     """The pieces of the ZIP file. They read the database while they go: keep the application context."""
     reading = only_reads.set(True)  # a slow download must not keep everybody else from writing into SQLite
-    sink = _Sink()
+    sink = Sink()
     try:
         with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, pieces in _files(user_id):
@@ -124,29 +124,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     return value.isoformat() if isinstance(value, date | datetime) else value
-
-
-class _Sink(io.RawIOBase):
-    """Where the ZIP file is written to and taken from, piece by piece."""
-
-    LARGE_ENOUGH = 64 * 1024
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._pieces.append(bytes(data))
-        self._size += len(data)
-        return len(data)
-
-    @property
-    def is_full(self) -> bool:
-        return self._size >= self.LARGE_ENOUGH
-
-    def drain(self) -> bytes:
-        data, self._pieces, self._size = b"".join(self._pieces), [], 0
-        return data

@@ -1,7 +1,4 @@
-import shutil
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -52,17 +49,3 @@ def planned_run(user: User) -> Callable[..., Run]:
         return run
 
     return plan
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with self-signed certificates: right.pem for 127.0.0.1, and other.pem for another host."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("the program openssl is not on this machine, and makes the certificates")
-    folder = tmp_path_factory.mktemp("certificates")
-    for name, host in (("right", "IP:127.0.0.1"), ("other", "DNS:other.test")):
-        command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=golub.test"]
-        command += ["-addext", f"subjectAltName={host}", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
-    return folder
