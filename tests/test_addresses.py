@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.addresses import LONGEST_ADDRESS, Address, BadAddress, parse_address, plain_address
 from app.extensions import db
 
-pytestmark = pytest.mark.usefixtures("context")
+pytestmark = [pytest.mark.usefixtures("context"), pytest.mark.one_database]
 
 COMPOSED = unicodedata.normalize("NFC", "josé@golub.test")
 DECOMPOSED = unicodedata.normalize("NFD", "josé@golub.test")

@@ -12,6 +12,8 @@ from jinja2 import nodes
 
 from app.config import ROOT
 
+pytestmark = pytest.mark.one_database
+
 APP = ROOT / "app"
 TEMPLATES = APP / "templates"
 LETTERS = TEMPLATES / "auth" / "letters"  # mail programs know nothing but style attributes

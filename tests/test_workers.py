@@ -25,6 +25,8 @@ from tests import make
 from tests.processes import Process, running, wait_until
 from tests.smtp import RecordingSmtp
 
+pytestmark = pytest.mark.one_database
+
 SWEEP = b"periodic-sweep"
 HOURLY = {b"periodic-erase_closed_accounts", b"periodic-forget_old_logins"}
 PERIODIC = {SWEEP, b"periodic-flush_views", b"periodic-tend_imports"} | HOURLY

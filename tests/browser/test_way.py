@@ -12,6 +12,8 @@ from tests.live import wait_for
 from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture(scope="module")
 def email() -> str:

@@ -12,6 +12,8 @@ from app.inbox.store import Store
 from app.inbox.views import file_size, linkified, with_links_in_tabs
 from tests.inbox.test_parsing import BROKEN
 
+pytestmark = pytest.mark.one_database
+
 HTMX = {"HX-Request": "true"}
 LINK = "http://127.0.0.1:5000/auth/verify/abc.def"
 
