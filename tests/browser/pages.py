@@ -4,6 +4,17 @@ from datetime import datetime
 
 from playwright.sync_api import Page, expect
 
+from tests.make import PASSWORD
+
+
+def log_in(page: Page, email: str, password: str = PASSWORD) -> None:
+    """By the form, in whatever language it is."""
+    page.goto("/auth/login")
+    page.locator("#login [name=email]").fill(email)
+    page.locator("#login [name=password]").fill(password)
+    page.locator("#login form button[type=submit]").last.click()
+    page.wait_for_url(lambda url: "/auth/login" not in url)
+
 
 class Register:
     def __init__(self, page: Page) -> None:
