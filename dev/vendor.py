@@ -50,7 +50,7 @@ ICONS = """
     file-import file-text filter h-2 h-3 heartbeat help-circle history hourglass inbox indent-decrease
     indent-increase info-circle italic key language layout-dashboard link list list-details list-numbers lock
     login logout mail mail-forward mail-off mail-opened mail-x menu-2 message moon news pencil photo
-    player-pause player-play player-stop plus quote refresh report rotate search send server settings share
+    player-pause player-play player-stop plus printer quote refresh report rotate search send server settings share
     shield-check source-code star strikethrough sun tag tags template trash underline upload user user-circle
     user-cog user-plus users world x
 """.split()  # noqa: SIM905 - a hundred names read better without their quotes
@@ -107,6 +107,14 @@ PACKAGES = [
         licence="BSD-3-Clause",
         folder="quill",
         files={"quill.js": "dist/quill.js", "quill.core.css": "dist/quill.core.css", "LICENSE": "LICENSE"},
+    ),
+    Package(
+        name="uplot",
+        version="1.6.32",
+        integrity="sha512-KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw==",
+        licence="MIT",
+        folder="uplot",
+        files={"uplot.min.js": "dist/uPlot.iife.min.js", "uplot.min.css": "dist/uPlot.min.css", "LICENSE": "LICENSE"},
     ),
 ]
 

@@ -21,7 +21,7 @@ from app.config import Settings
 from app.delivery import pace, policy, queries, rates, render, service
 from app.delivery.breaker import Breaker, Opened
 from app.delivery.journal import Journal, JournalAway
-from app.delivery.models import DeliveryStatus, Run, SkipReason, Stage
+from app.delivery.models import DeliveryStatus, Run, Stage
 from app.delivery.render import EnvelopeMaker
 from app.delivery.service import Batch, Claimed, LostClaim, Move, Outcome
 from app.delivery.transport import Answer, Envelope, NotAnyMore, Reply, Transport, TransportAway
@@ -104,7 +104,7 @@ def deliver(couriers: Sequence["Courier"], work: Slice, context: Callable[[], Ab
 def when_to_go_on(work: Slice) -> datetime | None:
     """When somebody has to deliver again: now, a later moment, or None for nothing to do. Ends what is over."""
     for run_id in db.session.scalars(queries.overdue_runs(clock.now())).all():
-        service.skip_pending(run_id, SkipReason.ENDED)
+        service.end_overdue(run_id)
         db.session.commit()
         work.ended_runs.append(run_id)
     work.settle_ended()

@@ -2,12 +2,13 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app import clock
-from app.database import Base, BigId, enum_type, partial_index
+from app.database import Base, BigId, Json, enum_type, partial_index
 
 
 class RunStatus(StrEnum):
@@ -38,7 +39,7 @@ class SkipReason(StrEnum):
     ENDED = "ended"  # the mailing's end came first
     SUPPRESSED = "suppressed"  # the client unsubscribed, bounced or complained meanwhile
     DELETED = "deleted"  # the client is no longer in the address book
-    CANCELLED = "cancelled"  # the owner deleted the mailing
+    CANCELLED = "cancelled"  # the owner ended the run, or deleted the mailing
 
 
 class Missed(StrEnum):
@@ -102,6 +103,7 @@ class Run(Base):
     created_at: Mapped[datetime] = mapped_column(default=clock.now)  # when it was begun, or found missed
     started_at: Mapped[datetime | None] = mapped_column()
     finished_at: Mapped[datetime | None] = mapped_column()
+    cancelled_at: Mapped[datetime | None] = mapped_column()
 
     __table_args__ = (
         UniqueConstraint("mailing_id", "scheduled_for"),
@@ -193,4 +195,16 @@ class Attempt(Base):
         partial_index("ix_attempt_troubled_of_owner", "owner_id", "outcome", "at", "id", where=TROUBLED),
         partial_index("ix_attempt_troubled_of_owner_by_code", "owner_id", "code", "at", "id", where=TROUBLED),
         partial_index("ix_attempt_troubled_of_run", "run_id", "at", "id", where=TROUBLED),
+        partial_index("ix_attempt_refused", "run_id", "code", "delivery_id", where=TROUBLED),
     )
+
+
+class RunReport(Base):
+    """What was counted of a run, so that nobody has to count a million rows again: see `app.delivery.reports`."""
+
+    __tablename__ = "run_report"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    mark: Mapped[str] = mapped_column(String(200))  # how the run stood when it was counted
+    made_at: Mapped[datetime] = mapped_column(default=clock.now)
+    figures: Mapped[Any] = mapped_column(Json)

@@ -443,17 +443,24 @@ def hold(mailing_ids: Sequence[int] | Select[int], *, held: bool) -> None:
         _change_runs((*unfinished, Run.held_at.is_not(None)), held_at=None)
 
 
+def end_overdue(run_id: int) -> int:
+    """Give up what still waits in a run whose last moment is over; return how many those were."""
+    is_cancelled = db.session.scalar(select(Run.cancelled_at.is_not(None)).where(Run.id == run_id))
+    return skip_pending(run_id, SkipReason.CANCELLED if is_cancelled else SkipReason.ENDED)
+
+
 def cancel(run: Run) -> None:
-    """End a run that its owner no longer wants: what was not sent is skipped."""
+    """End a run that its owner no longer wants: what was not sent is skipped, what a worker holds finishes."""
+    now = clock.now()
     unprepared = _rowcount(
         update(Run)
         .where(Run.id == run.id, Run.status == RunStatus.PREPARING)
-        .values(status=RunStatus.DONE, finished_at=clock.now())
+        .values(status=RunStatus.DONE, finished_at=now, cancelled_at=now)
     )
     if not unprepared:  # nor does it help to have seen it so: it may have been prepared while this waited for it
         skip_pending(run.id, SkipReason.CANCELLED)
         # What a worker holds may come back to wait: it finds the run past its end.
-        db.session.execute(update(Run).where(Run.id == run.id).values(last_moment=clock.now()))
+        db.session.execute(update(Run).where(Run.id == run.id).values(last_moment=now, cancelled_at=now))
 
 
 RESENDABLE = frozenset({DeliveryStatus.FAILED, DeliveryStatus.UNKNOWN})
@@ -468,7 +475,7 @@ def resend(run_id: int, status: DeliveryStatus) -> int:
     if status not in RESENDABLE:
         raise ValueError(f"{status} is not sent again")
     if db.session.scalar(select(Run.id).where(Run.id == run_id, Run.last_moment <= clock.now())) is not None:
-        skip_pending(run_id, SkipReason.ENDED)  # the sweep was about to: that end binds what still waits
+        end_overdue(run_id)  # the sweep was about to: that end binds what still waits
     active = select(Client.id).where(Client.status == ClientStatus.ACTIVE)
     again = _rowcount(
         update(Delivery)

@@ -12,12 +12,12 @@ from sqlalchemy import select
 from app import clock
 from app.auth.jobs import send_due_letters
 from app.config import Settings
-from app.delivery import engine, journal, render
+from app.delivery import engine, journal, render, reports
 from app.delivery import queries as ledger
 from app.delivery import service as delivery
 from app.delivery.engine import Courier, Slice
 from app.delivery.journal import Journal
-from app.delivery.models import Claim, Run, RunStatus, SkipReason
+from app.delivery.models import Claim, Run, RunStatus
 from app.delivery.transports import open_transport
 from app.extensions import db
 from app.mailings import dispatch, service, status
@@ -124,13 +124,20 @@ def sweep() -> None:
     dispatch_due()
     recover_claims()
     for run_id in db.session.scalars(ledger.overdue_runs(clock.now()).limit(SWEEP_LIMIT)).all():
-        delivery.skip_pending(run_id, SkipReason.ENDED)
+        delivery.end_overdue(run_id)
         db.session.commit()
     dispatch.end_late_questions()
     status.settle(db.session.scalars(status.unsettled().limit(SWEEP_LIMIT)).all())
     db.session.commit()
     _set_lost_jobs_again()
     send_due_letters()
+
+
+@job()
+def count_run(run_id: int) -> None:
+    """Count what became of a big run, for its page."""
+    reports.make(run_id)
+    db.session.commit()
 
 
 def recover_claims() -> int:
@@ -212,7 +219,9 @@ def _settle(run_ids: Sequence[int]) -> None:
         log.info(
             "run.drained", run=run.id, mailing=run.mailing_id, sent=run.sent, failed=run.failed, planned=run.planned
         )
+    big = [run.id for run in done if run.planned > reports.SMALL]
     db.session.commit()
+    enqueue_many([(count_run, (run_id,)) for run_id in big])
 
 
 def _settings() -> Settings:

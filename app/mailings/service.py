@@ -178,6 +178,21 @@ def resume(mailing: Mailing) -> None:
     settle([mailing.id])
 
 
+def cancel(mailing: Mailing, run: Run) -> None:
+    """End this run of the mailing: what waits is skipped, what is in a worker's hands finishes. The next one comes.
+
+    Raises:
+        RuleBroken: when it is over already.
+    """
+    _lock(mailing)
+    db.session.refresh(run)
+    if run.is_finished:
+        raise RuleBroken(_("This run is over already."))
+    delivery.cancel(run)
+    db.session.refresh(run)
+    settle([mailing.id])
+
+
 def delete(mailing: Mailing) -> None:
     """Take a mailing away. What waits is skipped from now on; the ledger of what was sent stays."""
     _lock(mailing)

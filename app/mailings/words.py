@@ -99,7 +99,7 @@ def _skip_reasons() -> dict[StrEnum, str]:
         SkipReason.ENDED: _("the mailing ended first"),
         SkipReason.SUPPRESSED: _("the client no longer takes letters"),
         SkipReason.DELETED: _("the client was deleted"),
-        SkipReason.CANCELLED: _("the mailing was deleted"),
+        SkipReason.CANCELLED: _("the run was cancelled"),
     }
 
 
