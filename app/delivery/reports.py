@@ -73,7 +73,7 @@ def is_wanted(run: Run, counted: Counted | None) -> bool:
 
 def make(run_id: int) -> None:
     """Count the run and keep its report. What was begun in this session is rolled back."""
-    with _reading():
+    with reading():
         run = db.session.get(Run, run_id)
         if run is None:
             return
@@ -86,7 +86,7 @@ def make(run_id: int) -> None:
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
+def reading() -> Iterator[None]:
     """Counting a million rows must not keep everybody else from writing into SQLite."""
     db.session.rollback()
     reading = only_reads.set(True)

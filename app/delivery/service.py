@@ -490,6 +490,7 @@ def resend(run_id: int, status: DeliveryStatus) -> int:
             .values(
                 status=RunStatus.SENDING,
                 finished_at=None,
+                cancelled_at=None,
                 last_moment=case((Run.last_moment > clock.now(), Run.last_moment)),
                 resume_at=None,
                 fault="",

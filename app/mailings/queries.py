@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Select, func, or_, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import defer, joinedload
 
 from app.auth.models import User
 from app.auth.roles import Permission
@@ -80,6 +80,11 @@ def runs_of(mailing: Mailing, *, since: int | None = None, before: int | None = 
     return query if before is None else query.where(Run.id < before)
 
 
+def figures_of_runs(mailing: Mailing) -> Select[Run]:
+    """All runs of the mailing, without their letters, each of which may be half a megabyte."""
+    return runs_of(mailing).options(defer(Run.html), defer(Run.text))
+
+
 def unfinished_runs_of(mailing: Mailing) -> Select[Run]:
     return select(Run).where(Run.mailing_id == mailing.id, Run.status != RunStatus.DONE)
 
@@ -101,6 +106,18 @@ def deliveries_like(query: Select[Delivery], status: str = "", email: str = "") 
     if email:
         query = query.where(Delivery.email.istartswith(email, autoescape=True))
     return query
+
+
+def delivery_before(delivery: Delivery) -> Select[int]:
+    """The id of the one before it in its run."""
+    before = (Delivery.run_id == delivery.run_id, Delivery.id < delivery.id)
+    return select(Delivery.id).where(*before).order_by(Delivery.id.desc()).limit(1)
+
+
+def delivery_after(delivery: Delivery) -> Select[int]:
+    """The id of the next one in its run."""
+    after = (Delivery.run_id == delivery.run_id, Delivery.id > delivery.id)
+    return select(Delivery.id).where(*after).order_by(Delivery.id).limit(1)
 
 
 def attempts_of(delivery: Delivery) -> Select[Attempt]:

@@ -15,7 +15,7 @@ from app.auth.roles import Permission
 from app.delivery.models import Run, RunStatus
 from app.errors import NotFound
 from app.extensions import db
-from app.mailings import jobs, progress, queries, service, words
+from app.mailings import figures, jobs, progress, queries, service, words
 from app.mailings.forms import MailingForm
 from app.mailings.models import Mailing, MailingStatus
 from app.mailings.progress import Progress
@@ -40,6 +40,8 @@ blueprint.add_app_template_filter(words.limit_in_words, "limit_in_words")
 blueprint.add_app_template_global(words.state_of_mailing, "state_of_mailing")
 blueprint.add_app_template_global(words.state_of_run, "state_of_run")
 blueprint.add_app_template_global(progress.waits, "waits")
+blueprint.add_app_template_filter(figures.in_words, "span_in_words")
+blueprint.add_app_template_filter(figures.duration, "duration")
 
 MAILING = "/mailings/<int(max=2147483647):mailing_id>"
 RUN = MAILING + "/runs/<int(max=9223372036854775807):run_id>"
@@ -169,7 +171,7 @@ def start_mailing(mailing_id: int) -> Response:
     service.start_now(mailing)
     db.session.commit()
     enqueue(jobs.prepare_runs)
-    return _done(mailing, _("The mailing has begun."))
+    return done(mailing, _("The mailing has begun."))
 
 
 @blueprint.post(MAILING + "/pause")
@@ -178,7 +180,7 @@ def pause_mailing(mailing_id: int) -> Response:
     mailing = find_editable(mailing_id)
     service.pause(mailing)
     db.session.commit()
-    return _done(mailing, _("The mailing is paused."))
+    return done(mailing, _("The mailing is paused."))
 
 
 @blueprint.post(MAILING + "/resume")
@@ -188,7 +190,7 @@ def resume_mailing(mailing_id: int) -> Response:
     service.resume(mailing)
     db.session.commit()
     jobs.announce(mailing)
-    return _done(mailing, _("The mailing goes on."))
+    return done(mailing, _("The mailing goes on."))
 
 
 @blueprint.post(MAILING + "/delete")
@@ -220,7 +222,7 @@ def _previewed(form: MailingForm) -> dict[str, Any]:
     }
 
 
-def _done(mailing: Mailing, sentence: str) -> Response:
+def done(mailing: Mailing, sentence: str) -> Response:
     flash(sentence, "success")
     if web.wants_fragment():
         return _show(mailing)
@@ -253,6 +255,7 @@ def _show(mailing: Mailing) -> Response:
         progress=progress_of(live, now),
         actions=_actions(mailing, live, now) if may_edit(mailing) else set(),
         **of_whom(mailing),
+        may_resend=may_resend(mailing),
         poll_seconds=poll_seconds(live, [mailing], now),
         now=now,
     )
@@ -268,6 +271,7 @@ def _actions(mailing: Mailing, runs: Sequence[Run], now: datetime) -> set[str]:
         "send_missed": not (is_sent_now or is_over or is_stopped),
         "pause": mailing.paused_at is None and mailing.status is not MailingStatus.COMPLETED,
         "resume": mailing.paused_at is not None,
+        "cancel": is_sent_now,
         "edit": True,
         "delete": True,
     }
@@ -285,7 +289,7 @@ def send_missed(mailing_id: int, run_id: int) -> Response:
     service.send_missed(mailing, find_run(mailing, run_id))
     db.session.commit()
     enqueue(jobs.prepare_runs)
-    return _done(mailing, _("The missed run has begun."))
+    return done(mailing, _("The missed run has begun."))
 
 
 @blueprint.post(RUN + "/decline")
@@ -295,7 +299,7 @@ def decline_missed(mailing_id: int, run_id: int) -> Response:
     mailing = find_editable(mailing_id)
     service.decline(mailing, find_run(mailing, run_id))
     db.session.commit()
-    return _done(mailing, _("It will not be sent."))
+    return done(mailing, _("It will not be sent."))
 
 
 # ── Shared ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -319,6 +323,11 @@ def _found(query: Select[Mailing], mailing_id: int) -> Mailing:
 def may_edit(mailing: Mailing) -> bool:
     user = signed_in()
     return mailing.owner_id == user.id or user.may(Permission.EDIT_OTHERS)
+
+
+def may_resend(mailing: Mailing) -> bool:
+    """Whether this person may send again what failed in a run of it."""
+    return may_edit(mailing) and not mailing.disabled_at and not mailing.owner.is_stopped
 
 
 def of_whom(mailing: Mailing) -> dict[str, Any]:

@@ -314,6 +314,8 @@ def state_of_run(run: Run) -> tuple[str, str]:
             if run.missed is Missed.ASKED
             else ("skipped", pgettext("run", "Not sent"))
         )
+    if run.cancelled_at:
+        return "skipped", pgettext("run", "Cancelled")
     if run.held_at and not run.is_finished:
         return "paused", pgettext("run", "On hold")
     if waits(run, clock.now()):

@@ -1,0 +1,32 @@
+// #drawer: what a[data-drawer] asks for opens at the side; [data-step] goes on to the link before or after it.
+(() => {
+  const drawer = document.getElementById("drawer");
+  let current = null;
+
+  const links = () => [...document.querySelectorAll("a[data-drawer]")];
+  const beside = (step) => links()[links().indexOf(current) + step];
+  const offer = () => drawer.querySelectorAll("[data-step]").forEach((button) => {
+    const isEnd = !beside(Number(button.dataset.step));
+    // A button that has the focus keeps it at the end of the list.
+    button.setAttribute("aria-disabled", isEnd);
+    button.classList.toggle("disabled", isEnd);
+  });
+
+  document.addEventListener("htmx:after:swap", (event) => {
+    const link = event.detail.ctx.sourceElement;
+    if (!link?.matches?.("a[data-drawer]")) return;
+    current = link;
+    offer();
+    if (!drawer.open) drawer.showModal();
+  });
+  drawer.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-step], [data-close-drawer]");
+    if (!button) return;
+    if ("closeDrawer" in button.dataset) drawer.close();
+    else beside(Number(button.dataset.step))?.click();
+  });
+  drawer.addEventListener("close", () => {
+    document.getElementById("drawer-body").replaceChildren();
+    current?.focus();
+  });
+})();
