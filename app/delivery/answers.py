@@ -32,5 +32,5 @@ class Answer:
 def answer_of(code: int | None, enhanced_code: str | None, reply: str) -> Answer:
     """What this reply has in common with others: "550 5.1.1 <anna@example.test>: unknown" says "… unknown"."""
     text = reply.replace(enhanced_code, " ") if enhanced_code else reply
-    words = GAPS.sub(GAP, DIFFERING.sub(GAP, text))
+    words = GAPS.sub(GAP, DIFFERING.sub(GAP, text)).lstrip(f"{GAP}:;,.- ")
     return Answer(code, enhanced_code or "", " ".join(words.split())[:LONGEST])

@@ -112,6 +112,13 @@ def in_words(span: timedelta | None) -> str:
     return str(format_timedelta(span, threshold=1.5))
 
 
+def lateness(run: Run) -> str:
+    """How late it began: "3 hours", "on time"; a dash for one that was not begun."""
+    if run.missed is not None:
+        return "–"
+    return _("on time") if run.lateness <= words.ON_TIME else in_words(run.lateness)
+
+
 def compared(runs: Sequence[Run], timezone: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Two charts of these runs, the oldest first: how their messages ended, and how long and how late they were."""
     labels = [words.clock_time(run.scheduled_for, timezone) for run in runs]

@@ -42,6 +42,7 @@ blueprint.add_app_template_global(words.state_of_run, "state_of_run")
 blueprint.add_app_template_global(progress.waits, "waits")
 blueprint.add_app_template_filter(figures.in_words, "span_in_words")
 blueprint.add_app_template_filter(figures.duration, "duration")
+blueprint.add_app_template_filter(figures.lateness, "lateness")
 
 MAILING = "/mailings/<int(max=2147483647):mailing_id>"
 RUN = MAILING + "/runs/<int(max=9223372036854775807):run_id>"

@@ -28,9 +28,9 @@
   const clock = (spec, options) => new Intl.DateTimeFormat(language, { timeZone: spec.timezone, ...options });
   const timesOf = (spec) => {
     const day = { day: "numeric", month: "short" };
-    const time = { hour: "2-digit", minute: "2-digit", ...(spec.step === 1 && { second: "2-digit" }) };
+    const time = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(spec.step === 1 && { second: "2-digit" }) };
     const isLong = spec.x.at(-1) - spec.x[0] > 86400;
-    const short = clock(spec, spec.step >= 86400 ? day : isLong ? { ...day, hour: "2-digit" } : time);
+    const short = clock(spec, spec.step >= 86400 ? day : isLong ? { ...day, hour: "2-digit", minute: "2-digit", hourCycle: "h23" } : time);
     const long = clock(spec, spec.step >= 86400 ? { ...day, weekday: "short" } : { ...day, ...time });
     return { short: (at) => short.format(at * 1000), long: (at) => (at == null ? "–" : long.format(at * 1000)) };
   };
