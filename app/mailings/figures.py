@@ -12,6 +12,7 @@ from flask_babel import gettext as _
 from app.delivery.models import DeliveryStatus, Run
 from app.delivery.reports import Counted
 from app.mailings import words
+from app.mailings.misfires import ON_TIME
 from app.web import local_time, time_zone
 
 ENDS = (DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.UNKNOWN, DeliveryStatus.SKIPPED)
@@ -116,7 +117,7 @@ def lateness(run: Run) -> str:
     """How late it began: "3 hours", "on time"; a dash for one that was not begun."""
     if run.missed is not None:
         return "–"
-    return _("on time") if run.lateness <= words.ON_TIME else in_words(run.lateness)
+    return _("on time") if run.lateness <= ON_TIME else in_words(run.lateness)
 
 
 def compared(runs: Sequence[Run], timezone: str) -> tuple[dict[str, Any], dict[str, Any]]:
