@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 GAP = "…"
 LONGEST = 200  # characters of an answer's words
-# What differs from letter to letter: what stands in angle brackets, links, addresses, hosts, and all that has a digit.
-DIFFERING = re.compile(r"<[^>]*>?|\w+://\S+|\S*@\S*|(?:[\w-]+\.)+[^\W\d]{2,}\S*|\S*\d\S*")
-GAPS = re.compile(rf"{GAP}(?:[\s{GAP}]*{GAP})+")
+# What differs from letter to letter: addresses, links, hosts, and all that has a digit.
+DIFFERS = re.compile(r"[\d@<>]|://|\w\.\w")
 
 
 @dataclass(frozen=True)
@@ -32,5 +31,10 @@ class Answer:
 def answer_of(code: int | None, enhanced_code: str | None, reply: str) -> Answer:
     """What this reply has in common with others: "550 5.1.1 <anna@example.test>: unknown" says "… unknown"."""
     text = reply.replace(enhanced_code, " ") if enhanced_code else reply
-    words = GAPS.sub(GAP, DIFFERING.sub(GAP, text)).lstrip(f"{GAP}:;,.- ")
-    return Answer(code, enhanced_code or "", " ".join(words.split())[:LONGEST])
+    words: list[str] = []
+    for word in text.split():
+        if not DIFFERS.search(word):
+            words.append(word)
+        elif words and words[-1] != GAP:  # nobody misses one at the beginning
+            words.append(GAP)
+    return Answer(code, enhanced_code or "", " ".join(words)[:LONGEST])

@@ -120,14 +120,14 @@ def count(run: Run) -> Counted:
     codes: Counter[int | None] = Counter()
     others = 0
     known: dict[tuple[int | None, str | None, str], Answer] = {}
-    for row in _answers(run):
-        told = (row[0], row[1], row[2])
+    for code, enhanced_code, reply in _answers(run):
+        told = (code, enhanced_code, reply)
         answer = known.get(told)
         if answer is None:
             answer = answer_of(*told)
             if len(known) < MOST_KINDS:
                 known[told] = answer
-        codes[answer.code] += 1
+        codes[code] += 1
         if answer in kinds or len(kinds) < MOST_KINDS:
             kinds[answer] += 1
         else:
@@ -141,7 +141,7 @@ def count(run: Run) -> Counted:
 
 def _answers(run: Run) -> Iterator[Any]:
     query = select(Attempt.code, Attempt.enhanced_code, Attempt.reply).where(Attempt.run_id == run.id)
-    for rows in db.session.execute(query.execution_options(yield_per=ROWS_AT_ONCE)).partitions():
+    for rows in db.session.connection().execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).partitions():
         yield from rows
 
 
@@ -175,8 +175,8 @@ def _epoch() -> ColumnElement[int]:
 
 # ── Who got an answer ──
 
-LOOKED_AT = 1000  # tries at once
-LOOKS = 50
+FIRST_LOOK = 100  # tries; each look is twice as far as the one before
+LOOKS = 9
 
 
 def answered(
@@ -194,9 +194,10 @@ def answered(
         return [], None
     found: list[int] = []
     place = max(after, first - 1)
-    for _look in range(LOOKS):
-        rows = db.session.execute(_tries(run, among, code, place, last).limit(LOOKED_AT)).all()
-        is_last = len(rows) < LOOKED_AT
+    for look in range(LOOKS):
+        far = FIRST_LOOK * 2**look
+        rows = db.session.execute(_tries(run, among, code, place, last).limit(far)).all()
+        is_last = len(rows) < far
         if not is_last:  # the last message may have more tries than those
             rows = [row for row in rows if row[0] != rows[-1][0]] or rows
         for delivery_id, enhanced_code, reply in rows:

@@ -54,7 +54,7 @@ def _batches(run_id: int) -> Iterator[list[list[Any]]]:
 
     columns = select(Delivery.id, Delivery.email, Delivery.status, Delivery.skip_reason, Delivery.finished_at)
     of_run = columns.where(Delivery.run_id == run_id).order_by(Delivery.id).limit(ROWS_AT_ONCE)
-    while rows := db.session.execute(of_run.where(Delivery.id > last)).all():
+    while rows := db.session.connection().execute(of_run.where(Delivery.id > last)).all():
         last = rows[-1].id
         tries = _tries(run_id, rows[0].id, last)
         yield [
@@ -79,7 +79,7 @@ def _tries(run_id: int, first_id: int, last_id: int) -> dict[int, tuple[int, str
         .order_by(Attempt.id)
     )
     tries: dict[int, tuple[int, str, int | None, str, str]] = {}
-    for delivery_id, at, code, enhanced_code, reply in db.session.execute(query):
+    for delivery_id, at, code, enhanced_code, reply in db.session.connection().execute(query):
         before = tries[delivery_id][0] if delivery_id in tries else 0
         tries[delivery_id] = (before + 1, _moment(at), code, enhanced_code or "", reply)
     return tries

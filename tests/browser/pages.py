@@ -118,3 +118,21 @@ class Import:
         )
         for event in ("dragover", "drop"):
             self.page.dispatch_event("[data-drop]", event, {"dataTransfer": transfer})
+
+
+class RunReport:
+    """A run's page: ring, charts, answers, and its messages with their drawer."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.chart = page.locator("#sends-chart canvas")
+        self.drawer = page.get_by_role("dialog")
+        self.messages = page.locator("#deliveries .list-group-item")
+
+    def choose_answer(self, words: str) -> None:
+        self.page.locator("#report").get_by_role("link", name=words).click()
+
+    def open(self, address: str) -> None:
+        """By keyboard."""
+        self.page.get_by_role("link", name=address).press("Enter")
+        expect(self.drawer).to_be_visible()

@@ -1,0 +1,154 @@
+"""A run's report in a real browser: charts under the strict policy, answers that filter, the drawer by keyboard."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
+from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import select
+
+from app import clock, create_app
+from app.config import Settings
+from app.delivery.models import Delivery, DeliveryStatus
+from app.extensions import db
+from app.mailings.models import MailingStatus
+from app.mailings.schedule import Period
+from tests import make
+from tests.browser.pages import RunReport
+from tests.browser.test_way import look_for_violations
+from tests.mailings import ledger
+
+pytestmark = pytest.mark.one_database
+
+READER = "reader@golub.test"
+SENT, FAILED, UNKNOWN, SKIPPED = (
+    DeliveryStatus.SENT,
+    DeliveryStatus.FAILED,
+    DeliveryStatus.UNKNOWN,
+    DeliveryStatus.SKIPPED,
+)
+
+
+@pytest.fixture(scope="module")
+def address(settings: Settings, database_url: str, service: str) -> Iterator[str]:
+    """The page of the newest of three runs."""
+    app: Flask = create_app(settings.model_copy(update={"database_url": database_url}))
+    with app.app_context():
+        reader = make.user(READER, name="Vera")
+        mailing = make.mailing(reader, period=Period.DAILY, status=MailingStatus.SENT)
+        now = clock.now()
+        for days in (2, 1, 0):
+            begun = now - timedelta(days=days, hours=1)
+            statuses = [SENT] * (10 + days) + [FAILED] * 3 + [UNKNOWN, SKIPPED]
+            times = {"scheduled_for": begun, "started_at": begun, "finished_at": begun + timedelta(minutes=20)}
+            run = ledger.run(mailing, *statuses, created_at=begun, **times)
+            of_run = select(Delivery).where(Delivery.run_id == run.id).order_by(Delivery.id)
+            for number, delivery in enumerate(db.session.scalars(of_run).all()):
+                delivery.finished_at = begun + timedelta(minutes=number)
+                if delivery.status is SENT:
+                    told = {"code": 250, "enhanced_code": "2.0.0", "reply": f"2.0.0 Ok: queued as {number}A"}
+                    ledger.attempt(delivery, SENT, **told)
+                elif delivery.status is FAILED:
+                    ledger.attempt(delivery, FAILED, reply=f"5.1.1 <{delivery.email}>: User unknown")
+        db.session.commit()
+        path = f"/mailings/{mailing.id}/runs/{run.id}"
+        db.session.remove()
+    yield path
+    with app.app_context():
+        db.engine.dispose()
+
+
+def log_in(page: Page) -> None:
+    page.goto("/auth/login")
+    page.locator("[name=email]").fill(READER)
+    page.locator("[name=password]").fill(make.PASSWORD)
+    page.locator("#login form button[type=submit]").last.click()
+    page.wait_for_url("**/overview")
+
+
+def test_a_report_is_read_by_keyboard(page: Page, address: str) -> None:
+    log_in(page)
+    page.goto(address)
+    report = RunReport(page)
+    expect(report.chart).to_be_visible()
+    expect(page.locator(".donut-figure")).to_have_text("66.7%")
+
+    report.choose_answer("User unknown")
+    expect(report.messages).to_have_count(3)
+    page.wait_for_url("**answer=**")
+    report.open("client10@example.test")
+    expect(report.drawer).to_contain_text("<client10@example.test>: User unknown")
+    assert Axe().run(page).violations_count == 0
+    report.drawer.get_by_role("button", name="The next message").press("Enter")
+    expect(report.drawer).to_contain_text("<client11@example.test>: User unknown")
+    page.keyboard.press("Escape")
+    expect(report.drawer).to_be_hidden()
+    assert page.evaluate("document.activeElement.textContent") == "client11@example.test"
+
+    page.get_by_role("link", name="Show all messages").click()
+    expect(report.messages).to_have_count(15)
+    page.get_by_label("Code").select_option("550")
+    expect(report.messages).to_have_count(3)
+
+
+def test_charts_follow_the_theme_and_the_window(page: Page, address: str) -> None:
+    log_in(page)
+    page.goto(address)
+    chart = RunReport(page).chart
+    expect(chart).to_be_visible()
+    seen = [chart.evaluate("canvas => canvas.toDataURL()")]
+    page.evaluate("document.documentElement.setAttribute('data-bs-theme', 'dark')")
+    expect(chart).to_be_visible()
+    page.wait_for_timeout(100)
+    seen.append(chart.evaluate("canvas => canvas.toDataURL()"))
+    assert seen[0] != seen[1]
+    page.set_viewport_size({"width": 700, "height": 700})
+    page.wait_for_function("document.querySelector('#sends-chart canvas').clientWidth < 700")
+
+
+def test_a_chart_lives_through_a_look_that_changes_nothing(page: Page, address: str) -> None:
+    """Polling must not make it flicker."""
+    log_in(page)
+    page.goto(address)
+    chart = RunReport(page).chart
+    expect(chart).to_be_visible()
+    chart.evaluate("canvas => { canvas.id = 'the-same' }")
+    with page.expect_response("**report=1**"):
+        page.evaluate("document.body.dispatchEvent(new Event('run-changed'))")
+    page.wait_for_timeout(300)
+    expect(page.locator("#the-same")).to_be_visible()
+
+
+@pytest.mark.parametrize("language", ["en-GB", "ru-RU"])
+def test_reports_have_no_violations(browser: Browser, service: str, address: str, language: str) -> None:
+    context = browser.new_context(base_url=service, locale=language)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    log_in(page)
+    mailing = address.partition("/runs/")[0]
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for path in (address, f"{address}/report", f"{mailing}/runs", mailing):
+            look_for_violations(page, path)
+    page.set_viewport_size({"width": 360, "height": 740})
+    for path in (address, f"{address}/report", f"{mailing}/runs"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+    context.close()
+    assert complaints == []
+
+
+def test_without_javascript_a_message_is_a_page(browser: Browser, service: str, address: str) -> None:
+    context = browser.new_context(base_url=service, locale="en-GB", java_script_enabled=False)
+    page = context.new_page()
+    log_in(page)
+    page.goto(address)
+    page.get_by_role("link", name="User unknown").click()
+    page.get_by_role("link", name="client10@example.test").click()
+    expect(page.get_by_role("heading", name="client10@example.test")).to_be_visible()
+    page.get_by_role("link", name="The next message").click()
+    expect(page.get_by_role("heading", name="client11@example.test")).to_be_visible()
+    context.close()
