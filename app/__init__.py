@@ -52,11 +52,12 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
     from app.auth import views as auth  # noqa: PLC0415
     from app.blog import panel as blog  # noqa: PLC0415  views and panel are one blueprint
     from app.clients import import_views as clients  # noqa: PLC0415  brings its views along
-    from app.mailings import calendar_views, log_views, run_views  # noqa: PLC0415  bring views along, with one blueprint
+    from app.mailings import calendar_views, compose_views, log_views, run_views  # noqa: PLC0415  one blueprint
     from app.manager import views as manager  # noqa: PLC0415
     from app.messages import views as messages  # noqa: PLC0415
 
-    modules = (health, auth, account, blog, clients, messages, calendar_views, log_views, run_views, manager)
+    modules = (health, auth, account, blog, clients, messages, manager)
+    modules += (calendar_views, compose_views, log_views, run_views)
     for blueprint in dict.fromkeys(module.blueprint for module in modules):
         app.register_blueprint(blueprint)
     if settings.inbox_enabled:

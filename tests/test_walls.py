@@ -129,6 +129,8 @@ TABLE: dict[str, Wall] = {
             "mailings.list_mailings",
             "mailings.create_mailing",
             "mailings.preview_new_mailing",
+            "mailings.choose_message",
+            "mailings.choose_clients",
             "mailings.show_calendar",
             "mailings.renew_feed",
             "mailings.switch_feed_off",

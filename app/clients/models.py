@@ -75,6 +75,7 @@ class Client(Base):
         UniqueConstraint("owner_id", "email_key"),
         Index("ix_client_by_name", "owner_id", "last_name", "first_name", "id"),
         Index("ix_client_by_age", "owner_id", "id"),
+        Index("ix_client_added", "owner_id", "added_at"),
         CheckConstraint("birth_year BETWEEN 1900 AND 2100", name="birth_year"),
     )
 

@@ -110,6 +110,7 @@ class Run(Base):
         partial_index("ix_run_unfinished", "id", where="status != 'done'"),
         partial_index("ix_run_asked", "owner_id", where="missed = 'asked'"),
         Index("ix_run_of_owner", "owner_id", "id"),
+        Index("ix_run_by_day", "owner_id", "created_at"),
         CheckConstraint("planned = pending + sending + sent + failed + unknown + skipped", name="reconciles"),
     )
 

@@ -202,6 +202,7 @@ def _mailing(owner: User, name: str, message: Message, segment: Segment, schedul
         segment_id=segment.id,
         client_ids=(),
         schedule=schedule,
+        sender_name=f"{owner.name}, Feather & Bean",
     )
     return mailings.create(owner, draft)
 

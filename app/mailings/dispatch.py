@@ -31,6 +31,7 @@ from app.extensions import db
 from app.mailings.misfires import Rule, Verdict, judge
 from app.mailings.models import Mailing
 from app.mailings.schedule import Schedule
+from app.mailings.sender import answers_to, from_header
 from app.mailings.status import settle, status_with
 from app.mailings.words import clock_time
 from app.messages.models import Message
@@ -171,8 +172,11 @@ def begin_by_hand(mailing: Mailing, sender: str) -> Run:
 def begin_missed(mailing: Mailing, run: Run, sender: str) -> None:
     """Begin a run that was missed: its message is frozen as it is now."""
     message = mailing.message
-    run.sender, run.subject, run.html, run.text = sender, message.subject, message.letter_html, message.text
-    run.reply_to, run.last_moment = mailing.owner.email, mailing.end_at
+    # By the same words as all the others: see `_begin`.
+    frozen = select(from_header(sender), answers_to()).join(User, User.id == Mailing.owner_id)
+    run.sender, run.reply_to = db.session.execute(frozen.where(Mailing.id == mailing.id)).one()
+    run.subject, run.html, run.text = message.subject, message.letter_html, message.text
+    run.last_moment = mailing.end_at
     run.missed, run.status, run.created_at = None, RunStatus.PREPARING, clock.now()
 
 
@@ -185,11 +189,11 @@ def _begin(
         "owner_id": Mailing.owner_id,
         "scheduled_for": scheduled_for,
         "last_moment": Mailing.end_at,
-        "sender": literal(sender),
+        "sender": from_header(sender),
         "subject": Message.subject,
         "html": Message.letter_html,
         "text": Message.text,
-        "reply_to": User.email,
+        "reply_to": answers_to(),
         # Asked here again: the owner may have been blocked since the mailing was found and locked.
         "held_at": case((User.is_stopped, literal(clock.now(), Run.held_at.type)), else_=None),
     }

@@ -71,6 +71,9 @@ class Mailing(Base):
     message_id: Mapped[int] = mapped_column(ForeignKey("message.id"), index=True)
     audience: Mapped[Audience] = mapped_column(enum_type(Audience), default=Audience.ALL)
     segment_id: Mapped[int | None] = mapped_column(ForeignKey("segment.id"), index=True)
+    exclude_segment_id: Mapped[int | None] = mapped_column(ForeignKey("segment.id"), index=True)  # who gets nothing
+    sender_name: Mapped[str] = mapped_column(String(60), default="")  # beside the service's own address
+    reply_to: Mapped[str] = mapped_column(String(254), default="")  # an address; empty: the owner's
 
     start_at: Mapped[datetime] = mapped_column()
     end_at: Mapped[datetime | None] = mapped_column()
@@ -99,7 +102,8 @@ class Mailing(Base):
     owner: Mapped[User] = relationship(foreign_keys=owner_id)
     disabled_by: Mapped[User | None] = relationship(foreign_keys=disabled_by_id)
     message: Mapped[Message] = relationship()
-    segment: Mapped[Segment | None] = relationship()
+    segment: Mapped[Segment | None] = relationship(foreign_keys=segment_id)
+    exclude_segment: Mapped[Segment | None] = relationship(foreign_keys=exclude_segment_id)
     chosen_clients: Mapped[list[Client]] = relationship(secondary=mailing_client, passive_deletes=True)
 
     __table_args__ = (

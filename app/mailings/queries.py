@@ -1,9 +1,8 @@
 """What the pages of mailings show. Every query is scoped to who asks, or to a mailing or run already theirs."""
 
 from collections.abc import Collection
-from datetime import datetime
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import defer, joinedload
 
 from app.auth.models import User
@@ -11,13 +10,11 @@ from app.auth.roles import Permission
 from app.clients import segments
 from app.clients.models import Client, Segment
 from app.clients.queries import active_clients
-from app.clients.queries import owned_by as clients_of
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Missed, Run, RunStatus
 from app.mailings.models import Audience, Mailing, MailingStatus
 from app.messages.models import Message
 from app.search import containing
 
-BY_NAME = (Client.last_name, Client.first_name, Client.id)
 DISABLED = "disabled"  # no status but an overlay; the list filters by it all the same
 
 
@@ -126,24 +123,30 @@ def attempts_of(delivery: Delivery) -> Select[Attempt]:
 
 
 def recipients(
-    user: User, audience: Audience, segment: Segment | None = None, client_ids: Collection[int] = ()
+    owner_id: int,
+    audience: Audience,
+    segment: Segment | None = None,
+    client_ids: Collection[int] | Select[int] = (),
 ) -> Select[Client]:
-    """Whom a mailing of the user with this audience would go to now: active clients only."""
+    """Whom a mailing of this owner with this audience would go to now: active clients only."""
     if audience is Audience.SEGMENT and segment is not None:
         return segments.audience(segment)
-    active = active_clients(user.id)
-    return active if audience is Audience.ALL else active.where(Client.id.in_(client_ids))
+    active = active_clients(owner_id)
+    return active.where(Client.id.in_(client_ids)) if audience is Audience.CHOSEN else active
+
+
+def without(query: Select[Client], segment: Segment | None) -> Select[Client]:
+    """Those of `query` who are not in the segment at this moment; all of them where there is none."""
+    if segment is None:
+        return query
+    excluded = segments.audience(segment).with_only_columns(Client.id).order_by(None).subquery()
+    # Not NOT IN: PostgreSQL would look through a large segment once for every client.
+    return query.where(~exists().where(excluded.c.id == Client.id))
 
 
 def how_many(query: Select[Client]) -> Select[int]:
     """The number of the clients in `query`."""
     return select(func.count()).select_from(query.with_only_columns(Client.id).subquery())
-
-
-def clients_by_name(user: User, also: Collection[int], limit: int) -> Select[Client]:
-    """The user's first clients by name, at most `limit`, and those whose ids are in `also`."""
-    first = clients_of(user).with_only_columns(Client.id).order_by(*BY_NAME).limit(limit).subquery()
-    return clients_of(user).where(or_(Client.id.in_(select(first.c.id)), Client.id.in_(also))).order_by(*BY_NAME)
 
 
 def planned_next(user: User) -> Select[Mailing]:
@@ -162,13 +165,6 @@ def questions(user: User) -> Select[Run, Mailing]:
     return _runs_with_mailings(user).where(Run.missed == Missed.ASKED)
 
 
-def troubled(user: User, since: datetime) -> Select[Run, Mailing]:
-    """The user's runs since then with letters that failed, or may have failed, or with a fault; the newest first."""
-    return _runs_with_mailings(user).where(
-        Run.created_at >= since, or_(Run.failed > 0, Run.unknown > 0, Run.fault != "")
-    )
-
-
 def _runs_with_mailings(user: User) -> Select[Run, Mailing]:
     return (
         select(Run, Mailing)
@@ -176,11 +172,6 @@ def _runs_with_mailings(user: User) -> Select[Run, Mailing]:
         .where(Run.owner_id == user.id, Mailing.deleted_at.is_(None))
         .order_by(Run.id.desc())
     )
-
-
-def letters_sent(user: User, since: datetime) -> Select[int]:
-    """How many letters the user's runs of that time have sent."""
-    return select(func.coalesce(func.sum(Run.sent), 0)).where(Run.owner_id == user.id, Run.created_at >= since)
 
 
 def number_of_clients(user: User) -> Select[int]:

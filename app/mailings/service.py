@@ -10,9 +10,9 @@ from sqlalchemy import Select, select
 from app import clock
 from app.auth import audit, outbox
 from app.auth.models import Action, Letter, LetterKind, User
-from app.clients import segments
 from app.clients.models import Client, Segment
-from app.clients.queries import active_clients
+from app.clients.queries import owned_by as clients_of
+from app.clients.queries import segments_of
 from app.delivery import service as delivery
 from app.delivery.models import DeliveryStatus, Missed, Run, RunStatus
 from app.errors import NotFound, RuleBroken
@@ -20,7 +20,7 @@ from app.extensions import db
 from app.mailings import dispatch
 from app.mailings.misfires import HOWEVER_LATE, Rule
 from app.mailings.models import Audience, Mailing, MailingStatus, mailing_client
-from app.mailings.queries import runs_of, unfinished_runs_of
+from app.mailings.queries import recipients, runs_of, unfinished_runs_of, without
 from app.mailings.schedule import Period, Schedule, latest_occurrence, occurrences, occurrences_between
 from app.mailings.status import settle
 from app.messages import queries as messages
@@ -30,7 +30,10 @@ from app.messages.service import WRITTEN, copy
 
 @dataclass(frozen=True)
 class Draft:
-    """What an owner says of a mailing. `segment_id` and `client_ids` go with their audience."""
+    """What an owner says of a mailing. `segment_id` and `client_ids` go with their audience.
+
+    sender_name, reply_to: checked already, see `app.mailings.sender`; empty: none, and the owner's own address.
+    """
 
     name: str
     message_id: int
@@ -39,6 +42,9 @@ class Draft:
     client_ids: tuple[int, ...]
     schedule: Schedule
     rule: Rule = HOWEVER_LATE
+    exclude_segment_id: int | None = None
+    sender_name: str = ""
+    reply_to: str = ""
 
 
 # What was missed for these reasons can be sent all the same.
@@ -200,7 +206,9 @@ def delete(mailing: Mailing) -> None:
     mailing.deleted_at = clock.now()
     mailing.next_run_at = None
     dispatch.end_questions([mailing.id], Missed.DECLINED)
-    if mailing.audience is Audience.SEGMENT:  # nobody will ask for it again, and its owner may want to delete it
+    # Nobody will ask for its segments again, and their owner may want to delete them.
+    mailing.exclude_segment = None
+    if mailing.audience is Audience.SEGMENT:
         mailing.audience, mailing.segment = Audience.ALL, None
     for run in db.session.scalars(unfinished_runs_of(mailing)).all():
         delivery.cancel(run)
@@ -260,14 +268,9 @@ def hold_runs(mailing: Mailing) -> None:
 
 def audience_of(mailing: Mailing) -> Select[Client]:
     """The clients that a run of this mailing would go to now: active ones only."""
-    match mailing.audience:
-        case Audience.SEGMENT if mailing.segment is not None:
-            return segments.audience(mailing.segment)
-        case Audience.CHOSEN:
-            chosen = select(mailing_client.c.client_id).where(mailing_client.c.mailing_id == mailing.id)
-            return active_clients(mailing.owner_id).where(Client.id.in_(chosen))
-        case _:
-            return active_clients(mailing.owner_id)
+    chosen = select(mailing_client.c.client_id).where(mailing_client.c.mailing_id == mailing.id)
+    found = recipients(mailing.owner_id, mailing.audience, mailing.segment, chosen)
+    return without(found, mailing.exclude_segment)
 
 
 def _fill(mailing: Mailing, draft: Draft) -> None:
@@ -277,8 +280,11 @@ def _fill(mailing: Mailing, draft: Draft) -> None:
     mailing.name = draft.name
     mailing.message = _own_message(mailing.owner, draft.message_id)
     mailing.audience = draft.audience
-    mailing.segment = _own_segment(mailing.owner_id, draft) if draft.audience is Audience.SEGMENT else None
-    mailing.chosen_clients = _own_clients(mailing.owner_id, draft) if draft.audience is Audience.CHOSEN else []
+    mailing.segment = _own_segment(mailing.owner, draft.segment_id) if draft.audience is Audience.SEGMENT else None
+    mailing.chosen_clients = _own_clients(mailing.owner, draft) if draft.audience is Audience.CHOSEN else []
+    excluded = draft.exclude_segment_id
+    mailing.exclude_segment = None if excluded is None else _own_segment(mailing.owner, excluded)
+    mailing.sender_name, mailing.reply_to = draft.sender_name, draft.reply_to
     mailing.schedule = draft.schedule
     mailing.misfire, late_max = draft.rule.misfire, draft.rule.late_max
     mailing.late_seconds_max = None if late_max is None else int(late_max.total_seconds())
@@ -331,17 +337,15 @@ def _own_message(owner: User, message_id: int) -> Message:
     return db.session.scalar(messages.owned_by(owner).where(*same).limit(1)) or copy(message, owner)
 
 
-def _own_segment(owner_id: int, draft: Draft) -> Segment:
-    own = select(Segment).where(Segment.owner_id == owner_id, Segment.id == draft.segment_id)
-    segment = db.session.scalar(own)
+def _own_segment(owner: User, segment_id: int | None) -> Segment:
+    segment = db.session.scalar(segments_of(owner).where(Segment.id == segment_id))
     if segment is None:
         raise NotFound(_("There is no such segment."))
     return segment
 
 
-def _own_clients(owner_id: int, draft: Draft) -> list[Client]:
-    own = select(Client).where(Client.owner_id == owner_id, Client.id.in_(draft.client_ids))
-    chosen = list(db.session.scalars(own))
+def _own_clients(owner: User, draft: Draft) -> list[Client]:
+    chosen = list(db.session.scalars(clients_of(owner).where(Client.id.in_(draft.client_ids))))
     if len(chosen) != len(set(draft.client_ids)):
         raise NotFound(_("One of the chosen clients is not in your address book."))
     return chosen

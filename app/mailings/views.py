@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from typing import Any
 
 from flask import Blueprint, Response, current_app, flash, request, url_for
@@ -16,7 +15,7 @@ from app.delivery.models import Run, RunStatus
 from app.errors import NotFound
 from app.extensions import db
 from app.mailings import figures, jobs, progress, queries, service, words
-from app.mailings.forms import MailingForm
+from app.mailings import overview as on_overview
 from app.mailings.models import Mailing, MailingStatus
 from app.mailings.progress import Progress
 from app.messages import queries as messages
@@ -47,12 +46,6 @@ blueprint.add_app_template_filter(figures.lateness, "lateness")
 MAILING = "/mailings/<int(max=2147483647):mailing_id>"
 RUN = MAILING + "/runs/<int(max=9223372036854775807):run_id>"
 
-OCCURRENCES_PREVIEWED = 5
-PLANNED_SHOWN = 5
-RUNS_SHOWN = 5
-QUESTIONS_SHOWN = 20
-ATTENTION = timedelta(days=7)
-FIGURES = timedelta(days=30)
 SENDING_POLL_SECONDS = 1
 WAITING_POLL_SECONDS = 3
 RESTING_POLL_SECONDS = 15
@@ -66,22 +59,18 @@ SOON = timedelta(minutes=1)
 @blueprint.get("/overview")
 @requires(Permission.OWN_THINGS)
 def overview() -> Response:
-    user = signed_in()
-    now = clock.now()
-    planned = db.session.scalars(queries.planned_next(user).limit(PLANNED_SHOWN)).all()
-    running = db.session.execute(queries.unfinished(user).limit(RUNS_SHOWN)).all()
+    user, now = signed_in(), clock.now()
+    timezone = web.time_zone()
+    live = on_overview.live(user)
     return web.render(
         "mailings/overview.html",
-        block="live",
-        planned=planned,
-        running=running,
-        questions=db.session.execute(queries.questions(user).limit(QUESTIONS_SHOWN)).all(),
-        troubled=db.session.execute(queries.troubled(user, now - ATTENTION).limit(RUNS_SHOWN)).all(),
-        clients=db.session.scalar(queries.number_of_clients(user)),
-        messages=db.session.scalar(queries.number_of_messages(user)),
-        mailings=db.session.scalar(queries.number_of_mailings(user)),
-        sent=db.session.scalar(queries.letters_sent(user, now - FIGURES)),
-        poll_seconds=poll_seconds([run for run, _of in running], planned, now) and WAITING_POLL_SECONDS,
+        block="figures" if "figures" in request.args else "live",
+        **live,
+        attention=on_overview.attention(user, now),
+        # Only for the blocks that show them: the live part asks every few seconds.
+        cards=lambda: on_overview.cards(user, now.astimezone(clock.zone(timezone)).date(), timezone),
+        has=lambda: on_overview.has(user),
+        poll_seconds=poll_seconds([run for run, _of in live["running"]], live["planned"], now) and WAITING_POLL_SECONDS,
         now=now,
     )
 
@@ -113,56 +102,10 @@ def list_mailings() -> Response:
     )
 
 
-@blueprint.route("/mailings/new", methods=["GET", "POST"])
-@requires(Permission.OWN_THINGS)
-def create_mailing() -> Response:
-    form = MailingForm(signed_in(), like=_mailing_to_copy())
-    if not form.validate_on_submit():
-        return _form_page(form)
-    mailing = service.create(form.user, form.draft())
-    db.session.commit()
-    jobs.announce(mailing)
-    flash(_("The mailing is planned."), "success")
-    return web.redirect_to(url_for(".show_mailing", mailing_id=mailing.id))
-
-
-def _mailing_to_copy() -> Mailing | None:
-    """The one that a new mailing begins as a copy of: the address says which, and it has to be one's own."""
-    mailing_id = asked_number("like")
-    return None if mailing_id is None else _found(queries.owned_by(signed_in()), mailing_id)
-
-
-@blueprint.post("/mailings/new/preview")
-@requires(Permission.OWN_THINGS)
-def preview_new_mailing() -> Response:
-    return _preview(MailingForm(signed_in()))
-
-
 @blueprint.get(MAILING)
 @requires(Permission.OWN_THINGS, Permission.SEE_OTHERS)
 def show_mailing(mailing_id: int) -> Response:
     return _show(find_mailing(mailing_id))
-
-
-@blueprint.route(MAILING + "/edit", methods=["GET", "POST"])
-@requires(Permission.OWN_THINGS)
-def edit_mailing(mailing_id: int) -> Response:
-    mailing = find_editable(mailing_id)
-    form = MailingForm(mailing.owner, mailing)
-    if not form.validate_on_submit():
-        return _form_page(form)
-    service.edit(mailing, form.draft())
-    db.session.commit()
-    jobs.announce(mailing)
-    flash(_("The mailing is saved."), "success")
-    return web.redirect_to(url_for(".show_mailing", mailing_id=mailing.id))
-
-
-@blueprint.post(MAILING + "/edit/preview")
-@requires(Permission.OWN_THINGS)
-def preview_mailing(mailing_id: int) -> Response:
-    mailing = find_editable(mailing_id)
-    return _preview(MailingForm(mailing.owner, mailing))
 
 
 @blueprint.post(MAILING + "/start")
@@ -202,25 +145,6 @@ def delete_mailing(mailing_id: int) -> Response:
     db.session.commit()
     flash(_("The mailing “%(name)s” is deleted.", name=mailing.name), "success")
     return web.redirect_to(url_for(".list_mailings"))
-
-
-def _form_page(form: MailingForm) -> Response:
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.is_submitted() else HTTPStatus.OK
-    return web.render("mailings/form.html", block="form", status=status, form=form, **_previewed(form))
-
-
-def _preview(form: MailingForm) -> Response:
-    """What the form as typed so far would do. It is no mistake yet that something is missing, so never 422."""
-    form.validate()
-    return web.render("mailings/form.html", block="preview", form=form, **_previewed(form))
-
-
-def _previewed(form: MailingForm) -> dict[str, Any]:
-    return {
-        "upcoming": form.upcoming_runs(OCCURRENCES_PREVIEWED),
-        "sending": form.mailing and db.session.scalar(queries.unfinished_runs_of(form.mailing).limit(1)) is not None,
-        "recipients": form.number_of_recipients(),
-    }
 
 
 def done(mailing: Mailing, sentence: str) -> Response:
@@ -307,14 +231,14 @@ def decline_missed(mailing_id: int, run_id: int) -> Response:
 
 
 def find_mailing(mailing_id: int) -> Mailing:
-    return _found(queries.visible_to(signed_in()), mailing_id)
+    return find(queries.visible_to(signed_in()), mailing_id)
 
 
 def find_editable(mailing_id: int) -> Mailing:
-    return _found(queries.editable_by(signed_in()), mailing_id)
+    return find(queries.editable_by(signed_in()), mailing_id)
 
 
-def _found(query: Select[Mailing], mailing_id: int) -> Mailing:
+def find(query: Select[Mailing], mailing_id: int) -> Mailing:
     mailing = db.session.scalar(queries.with_subject(query.where(Mailing.id == mailing_id)))
     if mailing is None:
         raise NotFound(_("There is no such mailing."))

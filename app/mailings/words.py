@@ -160,10 +160,10 @@ def _rhythm_after(mailing: Mailing, moment: datetime) -> str:
     """How it goes on after that moment: "every day until …", or nothing when it doesn't."""
     if next(occurrences(mailing.schedule, after=moment), None) is None:
         return ""
-    rhythm = _rhythm(mailing.schedule)
+    text = rhythm(mailing.schedule)
     if mailing.end_at is None:
-        return rhythm
-    return _("%(rhythm)s until %(end)s", rhythm=rhythm, end=moment_in_words(mailing.end_at, mailing.timezone))
+        return text
+    return _("%(rhythm)s until %(end)s", rhythm=text, end=moment_in_words(mailing.end_at, mailing.timezone))
 
 
 # ── How it repeats ──
@@ -173,8 +173,8 @@ def repeats(schedule: Schedule) -> str:
     """How it repeats: "Once", "Every 2 weeks on Monday and Thursday, 10 times in all"."""
     if schedule.period is Period.ONCE:
         return word(schedule.period)
-    rhythm = _rhythm(schedule)
-    return rhythm[:1].upper() + rhythm[1:]
+    text = rhythm(schedule)
+    return text[:1].upper() + text[1:]
 
 
 def weekday_names(style: Literal["wide", "abbreviated"] = "wide") -> list[tuple[int, str]]:
@@ -187,21 +187,22 @@ def weeks_of_month() -> dict[int, str]:
     return {1: pgettext("nth", "1st"), 2: pgettext("nth", "2nd"), 3: pgettext("nth", "3rd"), 4: pgettext("nth", "4th")}
 
 
-def _rhythm(schedule: Schedule) -> str:
+def rhythm(schedule: Schedule) -> str:
+    """How a mailing that repeats does so, inside a sentence: "every 2 weeks on Monday, 10 times in all"."""
     every = schedule.every
     match schedule.period:
         case Period.DAILY:
-            rhythm = _("every day") if every == 1 else ngettext("every %(num)s day", "every %(num)s days", every)
+            text = _("every day") if every == 1 else ngettext("every %(num)s day", "every %(num)s days", every)
         case Period.WEEKLY:
-            rhythm = _("every week") if every == 1 else ngettext("every %(num)s week", "every %(num)s weeks", every)
+            text = _("every week") if every == 1 else ngettext("every %(num)s week", "every %(num)s weeks", every)
         case _:
-            rhythm = _("every month") if every == 1 else ngettext("every %(num)s month", "every %(num)s months", every)
+            text = _("every month") if every == 1 else ngettext("every %(num)s month", "every %(num)s months", every)
     if days := _days(schedule):
-        rhythm = _("%(rhythm)s on %(days)s", rhythm=rhythm, days=days)
+        text = _("%(rhythm)s on %(days)s", rhythm=text, days=days)
     if schedule.occurrences_max is None:
-        return rhythm
+        return text
     times = ngettext("%(num)s time in all", "%(num)s times in all", schedule.occurrences_max)
-    return f"{rhythm}, {times}"
+    return f"{text}, {times}"
 
 
 def _days(schedule: Schedule) -> str:

@@ -90,8 +90,8 @@ class Mailings:
     def plan(self, name: str, message: str, start: datetime | None = None, period: str = "once") -> None:
         """Plan a mailing to all clients; `start` is naive, in UTC."""
         self.page.goto("/mailings/new")
-        self.page.get_by_label("Name").fill(name)
-        self.page.get_by_label("Message").select_option(label=message)
+        self.page.get_by_label("Name", exact=True).fill(name)
+        self.page.get_by_role("radio", name=message).check()
         if start:
             self.page.get_by_label("Start").fill(start.isoformat(timespec="seconds"))
         self.page.locator("select[name=period]").select_option(period)

@@ -11,7 +11,7 @@ from app import clock
 from app.auth.models import User
 from app.clients.models import Client, Segment
 from app.extensions import db
-from app.mailings import forms, service
+from app.mailings import choosing, service
 from app.mailings.forms import MailingForm
 from app.mailings.misfires import Rule
 from app.mailings.models import Audience, Mailing, Misfire
@@ -339,7 +339,7 @@ def test_a_message_of_the_library_can_be_sent(submit, other):
     shared = make.message(other, subject="Shared", is_shared=True)
     form = submit(message_id=shared.id)
     assert form.draft().message_id == shared.id
-    assert dict(form.message_id.choices)[shared.id] == "Shared (from the library)"
+    assert shared in form.offered_messages().offered
 
 
 def test_only_the_ids_of_the_chosen_audience_count(submit, person):
@@ -391,12 +391,16 @@ def test_an_old_alias_of_a_zone_stays_choosable_for_whom_it_is_in_use(submit, pe
     assert not submit(timezone="US/Pacific").was_valid
 
 
-def test_clients_beyond_the_first_stay_when_they_are_chosen(submit, person, monkeypatch):
-    monkeypatch.setattr(forms, "CLIENTS_SHOWN", 2)
+def test_chosen_clients_beyond_the_first_are_kept_though_they_are_not_shown(submit, person, monkeypatch):
+    monkeypatch.setattr(choosing, "CHIPS_SHOWN", 2)
     clients = make.clients(person, 4)
-    form = submit(audience="chosen", client_ids=clients[3].id)
-    assert [value for value, _label in form.client_ids.choices] == [clients[0].id, clients[1].id, clients[3].id]
-    assert not form.shows_all_clients
+    ids = [client.id for client in clients]
+    form = submit(audience="chosen", client_ids=[ids[0], f"{ids[2]},{ids[3]}"])
+    assert form.draft().client_ids == (ids[0], ids[2], ids[3])
+    chips = form.chips()
+    assert [client.id for client in chips.shown] == [ids[0], ids[2]]
+    assert chips.others == [ids[3]]
+    assert [client.id for client in form.offered_clients().offered] == [ids[1]]
 
 
 class TestUpcoming:

@@ -296,7 +296,11 @@ class TestCreate:
         )
         assert answer.status_code == 200
         assert not is_page(answer.text)
-        assert "It goes to 1 client, as things are now." in answer.text
+        assert (
+            "On Monday, 31 January 2050 at 09:00 (UTC), “News” goes to all active clients, which is 1 now."
+            in answer.text
+        )
+        assert "Then every month, without an end." in answer.text
         for day in ("31 Jan", "28 Feb", "31 Mar", "30 Apr", "31 May"):
             assert day in answer.text
         assert "30 Jun" not in answer.text

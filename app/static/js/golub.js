@@ -71,7 +71,8 @@
   const changed = new Set();
   document.addEventListener("input", (event) => {
     const form = event.target.form;
-    if (form?.matches("[data-warn-unsaved]")) changed.add(form);
+    // What is searched for is nothing that could be lost.
+    if (form?.matches("[data-warn-unsaved]") && event.target.type !== "search") changed.add(form);
   });
   document.addEventListener("submit", (event) => changed.delete(event.target));
   const keepUnsaved = () => document.querySelectorAll("form[data-warn-unsaved]:has(.is-invalid)").forEach((form) => changed.add(form));
