@@ -56,8 +56,8 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
     from app.manager import views as manager  # noqa: PLC0415
     from app.messages import views as messages  # noqa: PLC0415
 
-    modules = (health, auth, account, blog, clients, messages, manager)
-    modules += (calendar_views, compose_views, log_views, run_views)
+    of_mailings = (calendar_views, compose_views, log_views, run_views)
+    modules = (health, auth, account, blog, clients, messages, *of_mailings, manager)
     for blueprint in dict.fromkeys(module.blueprint for module in modules):
         app.register_blueprint(blueprint)
     if settings.inbox_enabled:

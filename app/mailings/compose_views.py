@@ -11,10 +11,10 @@ from app.auth.access import requires, signed_in
 from app.auth.models import User
 from app.auth.roles import Permission
 from app.extensions import db
-from app.mailings import choosing, jobs, queries, service, summary
+from app.mailings import jobs, queries, service, summary
 from app.mailings.forms import MailingForm
 from app.mailings.models import Mailing
-from app.mailings.views import MAILING, asked_number, asked_word, blueprint, find, find_editable
+from app.mailings.views import MAILING, asked_number, blueprint, find, find_editable
 
 OCCURRENCES_PREVIEWED = 5
 
@@ -68,19 +68,20 @@ def preview_mailing(mailing_id: int) -> Response:
     return _preview(MailingForm(mailing.owner, mailing))
 
 
-@blueprint.get("/mailings/new/messages")
+@blueprint.post("/mailings/new/messages")
 @requires(Permission.OWN_THINGS)
 def choose_message() -> Response:
-    """A few messages that fit the search, for the form."""
-    found = choosing.offered_messages(_owner(), asked_word("message_search"), asked_number("message_id"))
-    return web.render("mailings/choose_message.html", block="messages", messages=found, owner=_owner())
+    """A few messages that fit the search, for the form as typed so far."""
+    form = MailingForm(_owner())
+    found = form.offered_messages()
+    return web.render("mailings/choose_message.html", block="messages", messages=found, owner=form.user)
 
 
-@blueprint.get("/mailings/new/clients")
+@blueprint.post("/mailings/new/clients")
 @requires(Permission.OWN_THINGS)
 def choose_clients() -> Response:
-    """A few clients that fit the search, for the form."""
-    found = choosing.offered_clients(_owner(), asked_word("client_search"))
+    """A few clients that fit the search and are not chosen yet, for the form as typed so far."""
+    found = MailingForm(_owner()).offered_clients()
     return web.render("mailings/choose_clients.html", block="clients", clients=found)
 
 

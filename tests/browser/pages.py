@@ -136,3 +136,28 @@ class RunReport:
         """By keyboard."""
         self.page.get_by_role("link", name=address).press("Enter")
         expect(self.drawer).to_be_visible()
+
+
+class MailingForm:
+    """The form of a mailing."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.name = page.get_by_label("Name", exact=True)
+        self.messages = page.locator("#messages-offered")
+        self.offered = page.locator("#clients-offered")
+        self.chosen = page.get_by_role("group", name="Chosen clients")
+        self.summary = page.locator("#preview")
+
+    def choose_message(self, search: str, subject: str) -> None:
+        self.page.get_by_label("Search your messages and the library").fill(search)
+        expect(self.messages.get_by_role("radio")).to_have_count(1)
+        self.messages.get_by_role("radio", name=subject).check()
+
+    def add_client(self, search: str, name: str) -> None:
+        self.page.get_by_label("Find clients to add").fill(search)
+        self.offered.get_by_role("checkbox", name=name).check()
+        expect(self.chosen.get_by_role("checkbox", name=name)).to_be_checked()
+
+    def save(self) -> None:
+        self.page.locator("#mailing-form button[type=submit]").last.click()
