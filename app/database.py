@@ -1,10 +1,12 @@
 """What SQLite and PostgreSQL must be told to behave alike, and column types that both understand."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -30,7 +32,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import DeclarativeBase, registry
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import DeclarativeBase, Session, registry
 
 from app.clock import UtcDateTime
 
@@ -43,6 +46,8 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 SQLITE_BUSY_SECONDS = 30
+STEPS_BETWEEN_LOOKS = 20_000  # of SQLite's machine: a millisecond or so
+QUERY_CANCELED = "57014"  # PostgreSQL's error code
 
 
 class Base(DeclarativeBase):
@@ -133,3 +138,45 @@ def tame_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN" if only_reads.get() else "BEGIN IMMEDIATE")
+
+
+class TookTooLong(Exception):
+    """A question to the database was not answered in the time that it was given."""
+
+
+@contextmanager
+def time_limit(session: Session, seconds: float) -> Iterator[None]:
+    """Each statement inside may take so long; the transaction goes on whatever becomes of them.
+
+    Raises:
+        TookTooLong: when one took longer. What stood in the session before it is still there.
+    """
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    try:
+        with session.begin_nested():
+            (_limit_sqlite if is_sqlite else _limit_postgresql)(session.connection(), seconds)
+            yield
+            if not is_sqlite:
+                session.execute(text("SET LOCAL statement_timeout TO DEFAULT"))
+    except OperationalError as error:
+        if getattr(error.orig, "pgcode", None) == QUERY_CANCELED or str(error.orig) == "interrupted":
+            raise TookTooLong from None
+        raise
+    finally:
+        if is_sqlite:
+            _sqlite_of(session.connection()).set_progress_handler(None, 0)
+
+
+def _limit_sqlite(connection: Connection, seconds: float) -> None:
+    ends_at = monotonic() + seconds
+    _sqlite_of(connection).set_progress_handler(lambda: monotonic() > ends_at, STEPS_BETWEEN_LOOKS)
+
+
+def _sqlite_of(connection: Connection) -> sqlite3.Connection:
+    found = connection.connection.driver_connection
+    assert isinstance(found, sqlite3.Connection)  # noqa: S101  for mypy: only SQLite gets here
+    return found
+
+
+def _limit_postgresql(connection: Connection, seconds: float) -> None:
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {round(seconds * 1000)}")

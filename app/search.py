@@ -36,6 +36,11 @@ def beginning(column: SQLColumnExpression[str], text: str) -> ColumnElement[bool
     return column.startswith(text.replace("\0", ""), autoescape=True)
 
 
+def has_phrase(text: SQLColumnExpression[str], phrase: str) -> ColumnElement[bool]:
+    """Whether `text` contains the phrase as it stands, in any case."""
+    return text.regexp_match(_pattern(phrase[:LONGEST_SEARCH]))
+
+
 def _pattern(word: str) -> str:
     word = unicodedata.normalize("NFC", word.replace("\0", ""))
     return "".join(map(_any_case, word))

@@ -14,14 +14,8 @@ from app.clients import fields
 from app.clients.fields import one_line
 from app.clients.models import Client, ClientStatus
 from app.clients.service import ClientData
+from app.clients.words import STATUS_LABELS
 from app.errors import GolubError
-
-STATUS_LABELS = {
-    ClientStatus.ACTIVE: _l("active"),
-    ClientStatus.UNSUBSCRIBED: _l("unsubscribed"),
-    ClientStatus.BOUNCED: _l("bounced"),
-    ClientStatus.COMPLAINED: _l("complained"),
-}
 
 
 class Parsed(StringField):

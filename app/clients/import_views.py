@@ -16,10 +16,10 @@ from app.auth.roles import Permission
 from app.clients import columns, csv_reading, export, fields, imports, jobs
 from app.clients.columns import ATTRIBUTE, IGNORED
 from app.clients.csv_reading import Layout
-from app.clients.forms import STATUS_LABELS
 from app.clients.imports import Preview
 from app.clients.models import Import, ImportStatus, KnownClients
 from app.clients.views import Filters, blueprint
+from app.clients.words import STATUS_LABELS
 from app.errors import RuleBroken
 from app.extensions import db
 from app.paging import paginate

@@ -1,7 +1,9 @@
 """Segments: their list and their editor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeVar
 
 from flask import Response, flash, request, url_for
 from flask_babel import gettext as _
@@ -11,65 +13,64 @@ from app.auth.access import requires, signed_in
 from app.auth.models import User
 from app.auth.roles import Permission
 from app.clients import queries, segments, service
-from app.clients.models import Segment
-from app.clients.segment_forms import ConditionsForm, SegmentForm
+from app.clients.models import Client, Segment
+from app.clients.segment_forms import SegmentForm
 from app.clients.segments import Counts
 from app.clients.views import blueprint
+from app.database import TookTooLong, only_reads, time_limit
 from app.extensions import db
 from app.paging import paginate
+
+Found = TypeVar("Found")
+PATIENCE_SECONDS = 2  # for the count, and for the sample: a heavy condition must not hold the page up
 
 
 @blueprint.get("/clients/segments/")
 @requires(Permission.OWN_THINGS)
 def list_segments() -> Response:
+    user = signed_in()
+    book = segments.book_of(user)
     return web.render(
         "clients/segments.html",
         block="rows",
-        page=paginate(queries.segments_of(signed_in()), Segment.name, Segment.id, cursor=request.args.get("after")),
-        describe=segments.describe,
+        page=paginate(queries.segments_of(user), Segment.name, Segment.id, cursor=request.args.get("after")),
+        in_words=lambda segment: segments.in_words(segment.conditions, book),
     )
 
 
 @blueprint.route("/clients/segments/new", methods=["GET", "POST"])
 @requires(Permission.OWN_THINGS)
 def create_segment() -> Response:
-    """The form, filled with what the address says; HTMX asks this way for the count while somebody types."""
-    form = SegmentForm(request.form if request.method == "POST" else request.args)
-    _offer_tags(form, signed_in())
-    if form.is_submitted():
-        owner = signed_in()
-        return _save_segment(form, lambda: service.create_segment(owner, form.name.parsed, form.conditions()))
-    return web.render("clients/segment_form.html", block="count", form=form, segment=None, counts=_counts_of_request())
+    owner = signed_in()
+    form = SegmentForm(segments.book_of(owner), conditions=_asked_for())
+    return _edit(form, owner, lambda: service.create_segment(owner, form.name.parsed, form.complete()))
+
+
+def _asked_for() -> dict[str, str]:
+    """What a link proposes for a new segment: the tag that a list is filtered by."""
+    return {"tag": tag} if (tag := request.args.get("tag", "").replace("\0", "").strip()) else {}
 
 
 @blueprint.route("/clients/segments/<int:segment_id>/edit", methods=["GET", "POST"])
 @requires(Permission.OWN_THINGS)
 def edit_segment(segment_id: int) -> Response:
     segment = service.get_segment(signed_in(), segment_id)
-    form = SegmentForm.of(segment)
     owner = db.session.get_one(User, segment.owner_id)
-    _offer_tags(form, owner, segment.conditions.get("tag"))
-    if form.is_submitted():
-        return _save_segment(form, lambda: service.edit_segment(segment, form.name.parsed, form.conditions()), segment)
-    counts = segments.count(owner, segment.conditions)
-    return web.render("clients/segment_form.html", block="form", form=form, segment=segment, counts=counts)
+    form = SegmentForm(segments.book_of(owner), segment.name, segment.conditions)
+    return _edit(form, owner, lambda: service.edit_segment(segment, form.name.parsed, form.complete()), segment)
 
 
-def _save_segment(form: SegmentForm, save: Callable[[], object], segment: Segment | None = None) -> Response:
-    """The list when the form was valid, else the form."""
-    if form.validate():
-        save()
-        db.session.commit()
-        flash(_("The segment is saved."), "success")
-        return web.redirect_to(url_for(".list_segments"))
-    return web.render(
-        "clients/segment_form.html",
-        block="form",
-        status=HTTPStatus.UNPROCESSABLE_ENTITY,
-        form=form,
-        segment=segment,
-        counts=None,
-    )
+@blueprint.post("/clients/segments/new/preview")
+@requires(Permission.OWN_THINGS)
+def preview_new_segment() -> Response:
+    return _preview(signed_in())
+
+
+@blueprint.post("/clients/segments/<int:segment_id>/preview")
+@requires(Permission.OWN_THINGS)
+def preview_segment(segment_id: int) -> Response:
+    segment = service.get_segment(signed_in(), segment_id)
+    return _preview(db.session.get_one(User, segment.owner_id), segment)
 
 
 @blueprint.post("/clients/segments/<int:segment_id>/delete")
@@ -81,12 +82,63 @@ def delete_segment(segment_id: int) -> Response:
     return web.redirect_to(url_for(".list_segments"))
 
 
-def _counts_of_request() -> Counts | None:
-    """Who fulfils the conditions in the address; None when they make no sense."""
-    form = ConditionsForm(request.args, meta={"csrf": False})
-    _offer_tags(form, signed_in(), request.args.get("tag", "").replace("\0", "").strip())
-    return segments.count(signed_in(), form.conditions()) if form.validate() else None
+def _edit(form: SegmentForm, owner: User, save: Callable[[], object], segment: Segment | None = None) -> Response:
+    """The form: as it is, with a row more or less when a button says so, or saved when it was sent and is valid."""
+    status = HTTPStatus.OK
+    if what := request.form.get("do"):
+        form.change(what)
+        if web.wants_fragment():
+            response = web.render("clients/segment_form.html", block="conditions", form=form, segment=segment)
+            response.headers["HX-Trigger"] = '{"conditions-changed": {"target": "#preview"}}'
+            return response
+    elif form.is_submitted():
+        if form.validate():
+            save()
+            db.session.commit()
+            flash(_("The segment is saved."), "success")
+            return web.redirect_to(url_for(".list_segments"))
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+    previewed = _preview_of(form, owner)
+    return web.render(
+        "clients/segment_form.html", block="form", status=status, form=form, segment=segment, previewed=previewed
+    )
 
 
-def _offer_tags(form: ConditionsForm, owner: User, present: str | None = None) -> None:
-    form.offer_tags(db.session.scalars(queries.tag_names_in_use(owner)), present)
+def _preview(owner: User, segment: Segment | None = None) -> Response:
+    """Who fulfils what is typed so far. It is no mistake yet that something is missing, so never 422."""
+    owner_id, segment_id = owner.id, segment and segment.id
+    # It only reads: on SQLite nobody shall wait for it who writes, nor it for them.
+    db.session.rollback()
+    only_reads.set(True)
+    owner, segment = db.session.get_one(User, owner_id), db.session.get(Segment, segment_id) if segment_id else None
+    form = SegmentForm(segments.book_of(owner))
+    previewed = _preview_of(form, owner)
+    return web.render("clients/segment_form.html", block="preview", form=form, segment=segment, previewed=previewed)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a segment would be. counts, sample: None where it took too long to find out."""
+
+    words: str
+    incomplete: int
+    counts: Counts | None
+    sample: Sequence[Client] | None
+
+
+def _preview_of(form: SegmentForm, owner: User) -> Preview:
+    conditions = form.complete()
+    return Preview(
+        segments.in_words(conditions, form.book),
+        form.incomplete,
+        _in_time(lambda: segments.count(owner, conditions)),
+        _in_time(lambda: segments.sample(owner, conditions)),
+    )
+
+
+def _in_time(find: Callable[[], Found]) -> Found | None:
+    try:
+        with time_limit(db.session(), PATIENCE_SECONDS):
+            return find()
+    except TookTooLong:
+        return None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask_babel import gettext as _
 from sqlalchemy import Select, delete, select
@@ -14,7 +14,6 @@ from app.auth.models import Action, User
 from app.clients import queries
 from app.clients.fields import distinct
 from app.clients.models import Client, ClientStatus, Segment, Tag
-from app.clients.segments import Conditions
 from app.errors import NotFound, RuleBroken
 from app.extensions import db
 
@@ -133,14 +132,14 @@ def _tags_by_key(owner_id: int) -> dict[str, Tag]:
     return {tag.name.casefold(): tag for tag in db.session.scalars(queries.tags_of(owner_id))}
 
 
-def create_segment(owner: User, name: str, conditions: Conditions) -> Segment:
+def create_segment(owner: User, name: str, conditions: Mapping[str, Any]) -> Segment:
     segment = Segment(owner_id=owner.id, name=name, conditions=dict(conditions))
     db.session.add(segment)
     db.session.flush()
     return segment
 
 
-def edit_segment(segment: Segment, name: str, conditions: Conditions) -> None:
+def edit_segment(segment: Segment, name: str, conditions: Mapping[str, Any]) -> None:
     """Mailings that use the segment see the new conditions from their next run on."""
     segment.name = name
     segment.conditions = dict(conditions)

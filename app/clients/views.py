@@ -16,9 +16,10 @@ from app.auth.access import requires, signed_in
 from app.auth.models import User
 from app.auth.roles import Permission
 from app.clients import queries, service, unsubscribe
-from app.clients.forms import STATUS_LABELS, ClientForm
+from app.clients.forms import ClientForm
 from app.clients.models import Client, ClientStatus
 from app.clients.service import AlreadyThere
+from app.clients.words import STATUS_LABELS
 from app.errors import NotFound
 from app.extensions import csrf, db
 from app.paging import paginate

@@ -17,8 +17,8 @@ from app.auth.jobs import send_letter
 from app.auth.models import AuditEntry, Letter, User
 from app.auth.roles import Permission, Role
 from app.auth.words import ACTION_LABELS, ROLE_LABELS
-from app.clients.forms import STATUS_LABELS
 from app.clients.models import Client
+from app.clients.words import STATUS_LABELS
 from app.errors import NotFound
 from app.extensions import db
 from app.mailings import jobs as mailing_jobs
