@@ -143,6 +143,7 @@ TABLE: dict[str, Wall] = {
     **dict.fromkeys(
         (
             "clients.show_client",
+            "mailings.show_client_history",
             "mailings.show_mailing",
             "mailings.preview_letter",
             "mailings.show_run",

@@ -11,9 +11,11 @@ from sqlalchemy.exc import IntegrityError
 from app.addresses import Address
 from app.auth import audit
 from app.auth.models import Action, User
+from app.auth.roles import Permission
 from app.clients import queries
 from app.clients.fields import distinct
 from app.clients.models import Client, ClientStatus, Segment, Tag
+from app.clients.unsubscribe import half_hidden
 from app.errors import NotFound, RuleBroken
 from app.extensions import db
 
@@ -45,6 +47,12 @@ def get_client(user: User, client_id: int, *, to_edit: bool = False) -> Client:
     """Raises: NotFound, also for what the user may not see or edit."""
     query = queries.editable_by(user) if to_edit else queries.visible_to(user)
     return _one(query.where(Client.id == min(client_id, LARGEST_ID)))
+
+
+def address_for(user: User, client: Client) -> str:
+    """The client's address as this person may see it."""
+    is_open = client.owner_id == user.id or user.may(Permission.SEE_ADDRESSES)
+    return client.email if is_open else half_hidden(client.email)
 
 
 def get_segment(user: User, segment_id: int) -> Segment:

@@ -88,7 +88,8 @@ def show_client(client_id: int) -> Response:
     client = service.get_client(user, client_id)
     owner = db.session.get_one(User, client.owner_id)
     may_edit = client.owner_id == user.id or user.may(Permission.EDIT_OTHERS)
-    return web.render("clients/show.html", client=client, user=user, may_edit=may_edit, owner=owner)
+    address = service.address_for(user, client)
+    return web.render("clients/show.html", client=client, user=user, may_edit=may_edit, owner=owner, address=address)
 
 
 @blueprint.route("/clients/new", methods=["GET", "POST"])

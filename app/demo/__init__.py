@@ -145,10 +145,27 @@ def _fill(owner: User) -> list[Mailing]:
     _message(owner, "thank_you", "Thank you for being with us", brand="A note from us", is_shared=True)
     recipe = _message(owner, "recipe", "Рецепт дня: фильтр без весов и таймера", locale="ru")
     soon, nine = clock.now() + FIRST_MAILING_IN, _next_nine_o_clock()
-    return [
+    planned = [
         _mailing(owner, "Fresh coffees for the club", fresh, club, Schedule(soon, None, Period.ONCE, MOSCOW)),
         _mailing(owner, "Recipe of the day", recipe, recipes, Schedule(nine, None, Period.DAILY, MOSCOW)),
     ]
+    _segments_with_or(owner, planned[0])
+    return planned
+
+
+def _segments_with_or(owner: User, club_mailing: Mailing) -> None:
+    """What "all of" alone could not say."""
+    brews = [{"kind": "attribute", "op": "is", "name": "brews_with", "value": how} for how in ("V60", "AeroPress")]
+    fans = [{"kind": "tag", "op": "is", "tag": people.COFFEE_CLUB}, *brews]
+    here = [{"kind": "attribute", "op": "is", "name": "city", "value": city} for city in ("Москва", "London")]
+    groups = [{"match": "any", "conditions": fans}, {"match": "any", "conditions": here}]
+    clients.create_segment(owner, "Filter fans in the capitals", {"match": "all", "groups": groups})
+    conditions = [
+        {"kind": "tag", "op": "is", "tag": people.COFFEE_CLUB},
+        {"kind": "mailing", "op": "not_in", "mailing": club_mailing.id},
+    ]
+    new = {"match": "all", "groups": [{"match": "all", "conditions": conditions}]}
+    clients.create_segment(owner, "Club, without the fresh coffees yet", new)
 
 
 def _address_book(owner: User) -> None:
