@@ -158,6 +158,7 @@ def time_limit(session: Session, seconds: float) -> Iterator[None]:
             yield
             if not is_sqlite:
                 session.execute(text("SET LOCAL statement_timeout TO DEFAULT"))
+                session.execute(text("SET LOCAL jit TO DEFAULT"))
     except OperationalError as error:
         if getattr(error.orig, "pgcode", None) == QUERY_CANCELED or str(error.orig) == "interrupted":
             raise TookTooLong from None
@@ -180,3 +181,4 @@ def _sqlite_of(connection: Connection) -> sqlite3.Connection:
 
 def _limit_postgresql(connection: Connection, seconds: float) -> None:
     connection.exec_driver_sql(f"SET LOCAL statement_timeout = {round(seconds * 1000)}")
+    connection.exec_driver_sql("SET LOCAL jit = off")  # compiling alone takes about a second

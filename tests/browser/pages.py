@@ -161,3 +161,26 @@ class MailingForm:
 
     def save(self) -> None:
         self.page.locator("#mailing-form button[type=submit]").last.click()
+
+
+class SegmentEditor:
+    """The form of a segment. A row is named by its group and its number in it, such as "0-1"."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.count = page.locator(".segment-count strong")
+        self.preview = page.locator("#preview")
+
+    def ask(self, row: str, kind: str, op: str | None = None, **values: str) -> None:
+        """Set a row's kind, operator and values, by what is stored of them."""
+        self.page.locator(f"#kind-{row}").select_option(kind)
+        if op is not None:
+            self.page.locator(f"#op-{row}-{kind}").select_option(op)
+        for name, value in values.items():
+            control = self.page.locator(f"[id={name}-{row}]")
+            expect(control).to_be_visible()
+            is_choice = control.evaluate("control => control.tagName") == "SELECT"
+            (control.select_option if is_choice else control.fill)(value)
+
+    def press(self, name: str) -> None:
+        self.page.locator("#segment-form").get_by_role("button", name=name, exact=True).last.click()
