@@ -36,6 +36,7 @@ KEYWORDS = {
     "ngettext": (1, 2),
     "lazy_ngettext": (1, 2),
     "pgettext": ((1, "c"), 2),
+    "lazy_pgettext": ((1, "c"), 2),
 }
 PLACES = re.compile(r"%\(\w+\)[sd]")
 ENGLISH = re.compile(r"[A-Za-z]{3,}")

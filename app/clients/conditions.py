@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, ClassVar, TypeVar
 
-from flask_babel import format_date, ngettext
+from flask_babel import format_date, lazy_pgettext, ngettext
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import ColumnElement, Text, and_, cast, false, func, not_, select
@@ -28,6 +28,7 @@ LONGEST_PHRASE = 100
 NAMES_OF = 300  # newest clients, whose attributes are suggested
 
 Thing = TypeVar("Thing")
+IS_OR_NOT = {"is": lazy_pgettext("condition", "is"), "is_not": lazy_pgettext("condition", "is not")}
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class TagCondition(Condition):
     key = "tag"
     label = _l("Tag")
     if_gone = _l("(nobody has it)")
-    operators: ClassVar[Mapping[str, Any]] = {"is": _l("is"), "is_not": _l("is not")}
+    operators = IS_OR_NOT
 
     def inputs(self) -> Sequence[Input]:
         names = dict.fromkeys(filter(None, [*self._names(), self.values.get("tag")]))
@@ -134,7 +135,7 @@ class TagCondition(Condition):
 class BirthCondition(Condition):
     key = "born"
     label = _l("Birth year")
-    operators: ClassVar[Mapping[str, Any]] = {"between": _l("is between")}
+    operators: ClassVar[Mapping[str, Any]] = {"between": lazy_pgettext("condition", "is between")}
 
     def inputs(self) -> Sequence[Input]:
         return [
@@ -169,7 +170,7 @@ class BirthCondition(Condition):
 class DomainCondition(Condition):
     key = "domain"
     label = _l("E-mail domain")
-    operators: ClassVar[Mapping[str, Any]] = {"is": _l("is"), "is_not": _l("is not")}
+    operators = IS_OR_NOT
 
     def inputs(self) -> Sequence[Input]:
         return [Input("domain", _l("Domain, such as example.com"), longest=253)]
@@ -194,11 +195,11 @@ class AttributeCondition(Condition):
     key = "attribute"
     label = _l("Attribute")
     operators: ClassVar[Mapping[str, Any]] = {
-        "is": _l("is"),
-        "is_not": _l("is not"),
-        "contains": _l("contains"),
-        "set": _l("is set"),
-        "not_set": _l("is not set"),
+        "is": lazy_pgettext("condition", "is"),
+        "is_not": lazy_pgettext("condition", "is not"),
+        "contains": lazy_pgettext("condition", "contains"),
+        "set": lazy_pgettext("condition", "is set"),
+        "not_set": lazy_pgettext("condition", "is not set"),
     }
 
     def inputs(self) -> Sequence[Input]:
@@ -259,7 +260,7 @@ class AttributeCondition(Condition):
 class StatusCondition(Condition):
     key = "status"
     label = _l("Status")
-    operators: ClassVar[Mapping[str, Any]] = {"is": _l("is"), "is_not": _l("is not")}
+    operators = IS_OR_NOT
 
     def inputs(self) -> Sequence[Input]:
         labels = [(status.value, str(label)) for status, label in STATUS_LABELS.items()]
@@ -284,10 +285,10 @@ class DateCondition(Condition):
     """Kinds that ask when something was: a day, or a number of days up to this moment."""
 
     operators: ClassVar[Mapping[str, Any]] = {
-        "before": _l("before"),
-        "after": _l("on or after"),
-        "within": _l("in the last … days"),
-        "not_within": _l("not in the last … days"),
+        "before": lazy_pgettext("condition", "before"),
+        "after": lazy_pgettext("condition", "on or after"),
+        "within": lazy_pgettext("condition", "in the last … days"),
+        "not_within": lazy_pgettext("condition", "not in the last … days"),
     }
 
     def inputs(self) -> Sequence[Input]:
