@@ -52,8 +52,14 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
     from app.auth import views as auth  # noqa: PLC0415
     from app.blog import panel as blog  # noqa: PLC0415  views and panel are one blueprint
     from app.clients import import_views, segment_views  # noqa: PLC0415  one blueprint
-    from app.mailings import calendar_views, client_history_views, compose_views, log_views  # noqa: PLC0415
-    from app.mailings import run_views, segment_conditions  # noqa: PLC0415
+    from app.mailings import (  # noqa: PLC0415  # noqa: PLC0415
+        calendar_views,
+        client_history_views,
+        compose_views,
+        log_views,
+        run_views,
+        segment_conditions,
+    )
     from app.manager import views as manager  # noqa: PLC0415
     from app.messages import views as messages  # noqa: PLC0415
 

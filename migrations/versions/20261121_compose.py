@@ -9,8 +9,8 @@ from alembic import op
 import sqlalchemy as sa
 
 
-revision = 'c3e6a9b12d43'
-down_revision = 'f85b1e3c7d60'
+revision = "c3e6a9b12d43"
+down_revision = "d4f7bac23e54"
 branch_labels = None
 depends_on = None
 
