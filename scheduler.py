@@ -18,7 +18,7 @@ from app.account.jobs import ERASE_EVERY, erase_closed_accounts
 from app.auth.jobs import FORGET_EVERY, forget_old_logins
 from app.blog.jobs import FLUSH_EVERY, flush_views
 from app.clients.jobs import TEND_EVERY, tend_imports
-from app.mailings.jobs import SWEEP_EVERY, sweep
+from app.mailings.jobs import BURY_EVERY, SWEEP_EVERY, bury_deleted, sweep
 from app.queue import QUEUE_NAME, application, register_periodic
 
 log = structlog.get_logger("scheduler")
@@ -29,6 +29,7 @@ PERIODIC = {
     forget_old_logins: FORGET_EVERY,
     flush_views: FLUSH_EVERY,
     tend_imports: TEND_EVERY,
+    bury_deleted: BURY_EVERY,
 }
 
 

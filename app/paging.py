@@ -3,19 +3,21 @@
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from flask_babel import gettext as _
-from sqlalchemy import ColumnElement, Select, literal, tuple_
+from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.errors import NotFound
 from app.extensions import db
 
 PAGE_SIZE = 50
+COUNTED = 10_000  # what a list counts up to: nobody waits for the exact number of a million
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)  # where a moment that is not known stands in an order
 LONGEST_CURSOR = 10_000  # two names of 100 letters take 3,200; nobody shall have us parse a novel
 
 
@@ -34,6 +36,49 @@ class Page(Generic[Row]):
         return bool(self.items)
 
 
+@dataclass(frozen=True)
+class Order:
+    """A way to sort a list, which ends with a unique column. descending: the first click sorts so."""
+
+    keys: tuple[InstrumentedAttribute[Any], ...]
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Sorting:
+    """How a list is sorted now. word: as the address says it, "name", or "-name" for descending; "" as usual."""
+
+    column: str
+    descending: bool
+    word: str
+    orders: Mapping[str, Order]
+
+    @property
+    def keys(self) -> tuple[InstrumentedAttribute[Any], ...]:
+        return self.orders[self.column].keys
+
+    def turned(self, column: str) -> str:
+        """The word for what a click on this column's heading asks for."""
+        descending = not self.descending if column == self.column else self.orders[column].descending
+        return f"-{column}" if descending else column
+
+
+def sorting(asked: str, orders: Mapping[str, Order]) -> Sorting:
+    """What the address asks for. The first order is the usual one, and takes the place of what does not exist."""
+    column, descending = asked.removeprefix("-"), asked.startswith("-")
+    usual = next(iter(orders))
+    if column not in orders:
+        column, descending = usual, orders[usual].descending
+    is_usual = column == usual and descending == orders[usual].descending
+    return Sorting(column, descending, "" if is_usual else asked, orders)
+
+
+def count_some(query: Select[Any], key: InstrumentedAttribute[Any]) -> int:
+    """How many rows `query` has, or COUNTED + 1 where there are more than COUNTED."""
+    some = query.with_only_columns(key).order_by(None).limit(COUNTED + 1)
+    return db.session.scalar(select(func.count()).select_from(some.subquery())) or 0
+
+
 def paginate(
     query: Select[Row],
     *keys: InstrumentedAttribute[Any],
@@ -41,7 +86,9 @@ def paginate(
     descending: bool = False,
     size: int = PAGE_SIZE,
 ) -> Page[Row]:
-    """One page of `query` in the order of `keys`, which must end with a unique column and never be NULL.
+    """One page of `query` in the order of `keys`, which must end with a unique column.
+
+    Of the keys only moments may be NULL, which means never: they come after all others.
 
     Raises:
         NotFound: for a cursor that no page gave out.
@@ -60,13 +107,22 @@ def ahead(
 ) -> Select[Row]:
     """The rows of that page and one more, which tells that there is another page."""
     if cursor:
-        edge = tuple_(*_values(cursor, keys))
-        query = query.where(tuple_(*keys) < edge if descending else tuple_(*keys) > edge)
-    return query.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(size + 1)
+        here, edge = tuple_(*map(_sorted_by, keys)), tuple_(*_values(cursor, keys))
+        query = query.where(here < edge if descending else here > edge)
+    return query.order_by(*(_sorted_by(key).desc() if descending else _sorted_by(key).asc() for key in keys)).limit(
+        size + 1
+    )
+
+
+def _sorted_by(key: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    if not key.property.columns[0].nullable:
+        return key.expression
+    return func.coalesce(key, literal(NEVER, key.type))
 
 
 def _cursor(row: Any, keys: Sequence[InstrumentedAttribute[Any]]) -> str:
     values = [getattr(row, key.key) for key in keys]
+    values = [NEVER if value is None else value for value in values]
     plain = [value.isoformat() if isinstance(value, datetime) else value for value in values]
     return base64.urlsafe_b64encode(json.dumps(plain).encode()).decode().rstrip("=")
 

@@ -2,8 +2,9 @@
 
 import gzip
 import io
+import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
@@ -20,12 +21,14 @@ from flask import (
     current_app,
     flash,
     g,
+    get_template_attribute,
     has_request_context,
     make_response,
     redirect,
     render_template,
     request,
     session,
+    url_for,
 )
 from flask_babel import format_datetime, format_number, get_locale
 from flask_babel import gettext as _
@@ -41,6 +44,8 @@ from secure import (
     StrictTransportSecurity,
     XContentTypeOptions,
 )
+from sqlalchemy import Select
+from sqlalchemy.orm import InstrumentedAttribute
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.routing import IntegerConverter
 from werkzeug.urls import iri_to_uri
@@ -58,6 +63,8 @@ STATUS_OF: dict[type[GolubError], HTTPStatus] = {
     NotAllowed: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
 }
+MOST_TICKED = 5000
+LARGEST_ID = 2**63 - 1  # what a column can hold
 HSTS_SECONDS = 365 * 24 * 3600
 COMPRESSED = {
     "text/html",
@@ -92,12 +99,93 @@ def render(template: str, *, block: str | None = None, status: int = 200, **cont
     return response
 
 
+def render_list(template: str, url: str, *, is_further: bool, **context: Any) -> Response:
+    """A list: for HTMX its block `list`, or `rows` for a further page.
+
+    url: of the list with what is asked for, and without the fields that are empty; it goes into the address bar.
+    """
+    response = render(template, block="rows" if is_further else "list", **context)
+    if not is_further:
+        response.headers["HX-Replace-Url"] = iri_to_uri(url)
+    return response
+
+
+def url_with(endpoint: str, **given: Any) -> str:
+    """The page's address with those of the arguments that are set."""
+    return url_for(endpoint, **{name: value for name, value in given.items() if value})
+
+
+def render_count(count: int, counted: int) -> Response:
+    """How many rows match; more than `counted` of them are not counted."""
+    return render("shell/count.html", block="count", count=count, counted=counted)
+
+
+def ask_first(question: str, sentences: Iterable[str], *, back: str) -> Response | None:
+    """The question before what was sent is done, or None when whoever sent it is sure.
+
+    sentences: what goes with it.  back: where a No leads.
+    """
+    if request.form.get("sure"):
+        return None
+    fields = [(name, value) for name, value in request.form.items(multi=True) if name != "csrf_token"]
+    url = request.full_path.rstrip("?")
+    return render(
+        "shell/question.html",
+        block="question",
+        question=question,
+        sentences=list(sentences),
+        url=url,
+        fields=fields,
+        back=back,
+        yes=_("Delete"),
+    )
+
+
+def changed_list(show: Callable[[], Response], url: str, *, gone: bool = False) -> Response:
+    """After something was done to rows of the list that `show` renders, and that stands at `url`.
+
+    gone: the rows are no longer in it; then those that were ticked are taken out, and the reader stays where they are.
+    """
+    if not wants_fragment():
+        return redirect_to(url)
+    if gone and not request.form.get("all"):
+        response = make_response(render_block("base.html", "flashes", oob=True))
+        response.headers["HX-Reswap"] = "none"
+        ids = request.form.getlist("ids", type=int)
+        response.headers["HX-Trigger"] = json.dumps({"golub:gone": {"target": "body", "ids": ids}})
+        return response
+    response = show()
+    response.headers["HX-Retarget"], response.headers["HX-Reswap"] = "#list", "innerHTML"
+    return response
+
+
 def redirect_to(url: str) -> Response:
     """Go to another page: 303, or for HTMX `HX-Redirect`, for it would put a followed redirect into the target."""
     if wants_fragment():
         # A header holds ASCII only, and a search may be in any script.
         return Response(status=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": iri_to_uri(url)})
     return make_response(redirect(url, HTTPStatus.SEE_OTHER))
+
+
+def flash_undoable(sentence: str, url: str, **fields: str) -> None:
+    """Say it with a button that takes it back: it posts the fields to `url`."""
+    flash(get_template_attribute("macros.html", "with_undo")(sentence, url, fields), "undo")
+
+
+def chosen(query: Select[Any], key: InstrumentedAttribute[int]) -> Select[Any]:
+    """Those of `query` that are ticked in the list, or all of it.
+
+    Raises:
+        RuleBroken: when nothing is ticked, or too much for one form.
+    """
+    if request.form.get("all"):
+        return query
+    ids = {number for number in request.form.getlist("ids", type=int) if 0 < number <= LARGEST_ID}
+    if not ids:
+        raise RuleBroken(_("Tick at least one row first."))
+    if len(ids) > MOST_TICKED:
+        raise RuleBroken(_("Tick at most %(most)s rows, or choose all that match.", most=format_number(MOST_TICKED)))
+    return query.where(key.in_(ids))
 
 
 def local_path(url: str | None) -> str | None:

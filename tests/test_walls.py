@@ -119,6 +119,14 @@ TABLE: dict[str, Wall] = {
             "clients.preview_new_segment",
             "clients.upload_clients",
             "clients.export_csv",
+            "clients.change_clients",
+            "clients.undo_clients",
+            "clients.change_segments",
+            "clients.undo_segments",
+            "messages.change_messages",
+            "messages.undo_messages",
+            "mailings.change_mailings",
+            "mailings.undo_mailings",
             "clients.export_xlsx",
             "messages.create_message",
             "messages.preview_typed",
@@ -157,6 +165,7 @@ TABLE: dict[str, Wall] = {
     **dict.fromkeys(
         (
             "clients.edit_client",
+            "clients.client_row",
             "clients.delete_client",
             "clients.edit_segment",
             "clients.preview_segment",

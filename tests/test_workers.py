@@ -29,7 +29,7 @@ pytestmark = pytest.mark.one_database
 
 SWEEP = b"periodic-sweep"
 HOURLY = {b"periodic-erase_closed_accounts", b"periodic-forget_old_logins"}
-PERIODIC = {SWEEP, b"periodic-flush_views", b"periodic-tend_imports"} | HOURLY
+PERIODIC = {SWEEP, b"periodic-flush_views", b"periodic-tend_imports", b"periodic-bury_deleted"} | HOURLY
 LATEST_SECONDS = 1.3  # after its second, on an idle machine; a busy one gets this much more:
 BUSY_SECONDS = 10.0
 

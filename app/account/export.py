@@ -90,7 +90,8 @@ def _clients(user_id: int) -> Iterator[str]:
         tags.setdefault(client_id, []).append(name)
     columns = _columns(Client)
     yield csv_line([*(column.key for column in columns), "tags"])
-    for row in _rows(select(*columns).where(Client.owner_id == user_id).order_by(Client.id)):
+    mine = (Client.owner_id == user_id, Client.deleted_at.is_(None))
+    for row in _rows(select(*columns).where(*mine).order_by(Client.id)):
         yield csv_line([*map(_plain, row), ", ".join(tags.get(row.id, []))])
 
 

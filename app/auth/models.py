@@ -197,6 +197,7 @@ class Action(StrEnum):
     POST_PUBLISHED = "post_published"
     POST_UNPUBLISHED = "post_unpublished"
     DELETED = "deleted"
+    RESTORED = "restored"
     EXPORTED = "exported"
     CALENDAR_ADDRESS = "calendar_address"
     CALENDAR_OFF = "calendar_off"

@@ -39,6 +39,7 @@ ACTION_LABELS: dict[Action, LazyString] = {
     Action.POST_PUBLISHED: _l("Published an article"),
     Action.POST_UNPUBLISHED: _l("Took an article back"),
     Action.DELETED: _l("Deleted"),
+    Action.RESTORED: _l("Brought back what was deleted"),
     Action.EXPORTED: _l("Exported all data"),
     Action.CALENDAR_ADDRESS: _l("Gave the calendar a new address"),
     Action.CALENDAR_OFF: _l("Switched the calendar's address off"),

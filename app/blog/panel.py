@@ -359,7 +359,7 @@ def delete_post(post_id: int) -> Response:
     db.session.commit()
     caching.forget_blog()
     said = _("“%(title)s” is in the trash.", title=post.title or _("Untitled"))
-    flash(_part("with_undo", said, url_for("blog.restore_post", post_id=post.id)), "success")
+    web.flash_undoable(said, url_for("blog.restore_post", post_id=post.id))
     return web.redirect_to(url_for("blog.list_managed"))
 
 

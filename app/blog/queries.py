@@ -210,7 +210,7 @@ def figures() -> Figures:
     is_active = and_(Mailing.status.in_((MailingStatus.RUNNING, MailingStatus.SENT)), Mailing.disabled_at.is_(None))
     mailings = select(func.count(), func.count().filter(is_active)).select_from(Mailing).where(exists).subquery()
     # Not COUNT(DISTINCT …): PostgreSQL sorts for that, and hashes for this.
-    addresses = select(Client.email_key).distinct().subquery()
+    addresses = select(Client.email_key).where(Client.deleted_at.is_(None)).distinct().subquery()
     clients = select(func.count()).select_from(addresses).scalar_subquery()
     sent = select(func.coalesce(func.sum(Run.sent), 0)).scalar_subquery()
     counts = db.session.execute(select(*mailings.c, clients, sent)).one()

@@ -93,3 +93,37 @@ class ClientForm(FlaskForm):
             attributes=self.attributes.parsed,
             status=ClientStatus(self.status.data),
         )
+
+
+class ClientRowForm(FlaskForm):
+    """What can be changed right in the list."""
+
+    last_name = Parsed(_l("Last name"), one_line)
+    first_name = Parsed(_l("First name"), one_line)
+    patronymic = Parsed(_l("Patronymic"), one_line)
+    email = Parsed(_l("E-mail"), parse_address, required=True)
+    tags = Parsed(_l("Tags"), fields.parse_tags)
+    status = SelectField(
+        _l("Status"), choices=[SelectChoice(status.value, label) for status, label in STATUS_LABELS.items()]
+    )
+
+    def __init__(self, client: Client) -> None:
+        known = {name: getattr(client, name) for name in ("last_name", "first_name", "patronymic", "email", "status")}
+        super().__init__(data=known | {"tags": ", ".join(tag.name for tag in client.tags)})
+        self.client = client
+        for field in self:
+            field.id = f"{field.id}-{client.id}"  # several rows may be open
+
+    def client_data(self) -> ClientData:
+        """What was sent, when it is valid, and what the row does not show as it is."""
+        return ClientData(
+            address=self.email.parsed,
+            last_name=self.last_name.parsed,
+            first_name=self.first_name.parsed,
+            patronymic=self.patronymic.parsed,
+            birth_year=self.client.birth_year,
+            comment=self.client.comment,
+            tags=self.tags.parsed,
+            attributes=self.client.attributes,
+            status=ClientStatus(self.status.data),
+        )

@@ -203,7 +203,8 @@ def preview(made: Import, layout: Layout | None = None, has_header: bool | None 
 
 def _attributes_in_use(owner_id: int) -> list[str]:
     """Names of attributes of the newest clients: nobody wants to wait for those of a million."""
-    newest = select(Client.attributes).where(Client.owner_id == owner_id).order_by(Client.id.desc()).limit(100)
+    own = queries.existing().where(Client.owner_id == owner_id)
+    newest = own.with_only_columns(Client.attributes).order_by(Client.id.desc()).limit(100)
     return list(dict.fromkeys(name for attributes in db.session.scalars(newest) for name in attributes))
 
 

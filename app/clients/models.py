@@ -21,6 +21,8 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from app import clock
 from app.database import Base, BigId, Json, enum_type, key_type, partial_index
 
+IS_THERE = "deleted_at IS NULL"
+
 
 class ClientStatus(StrEnum):
     """Letters go to active clients only."""
@@ -68,12 +70,14 @@ class Client(Base):
     attributes: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     status: Mapped[ClientStatus] = mapped_column(enum_type(ClientStatus), default=ClientStatus.ACTIVE)
     added_at: Mapped[datetime] = mapped_column(default=clock.now)
+    deleted_at: Mapped[datetime | None] = mapped_column()  # set: gone for everybody, and for good a little later
 
     tags: Mapped[list[Tag]] = relationship(secondary=client_tag, order_by=Tag.name, passive_deletes=True)
 
     __table_args__ = (
-        UniqueConstraint("owner_id", "email_key"),
-        Index("ix_client_by_name", "owner_id", "last_name", "first_name", "id"),
+        partial_index("uq_client_owner_id_email_key", "owner_id", "email_key", where=IS_THERE, unique=True),
+        partial_index("ix_client_by_name", "owner_id", "last_name", "first_name", "id", where=IS_THERE),
+        partial_index("ix_client_deleted", "deleted_at", where="deleted_at IS NOT NULL"),
         Index("ix_client_by_age", "owner_id", "id"),
         Index("ix_client_added", "owner_id", "added_at"),
         CheckConstraint("birth_year BETWEEN 1900 AND 2100", name="birth_year"),
@@ -95,6 +99,7 @@ class Segment(Base):
     name: Mapped[str] = mapped_column(String(100))
     conditions: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    deleted_at: Mapped[datetime | None] = mapped_column()
 
 
 class ImportStatus(StrEnum):

@@ -1,6 +1,6 @@
 """Reads of the address book: each gives a `Select`, scoped to one owner."""
 
-from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy import ColumnElement, Select, Table, exists, func, or_, select
 
 from app.auth.models import User
 from app.auth.roles import Permission
@@ -10,31 +10,65 @@ from app.search import containing
 
 def owned_by(user: User) -> Select[Client]:
     """The user's own address book."""
-    return select(Client).where(Client.owner_id == user.id)
+    return existing().where(Client.owner_id == user.id)
+
+
+def existing() -> Select[Client]:
+    """Everybody's clients, without those who are deleted: what every query of clients begins with."""
+    return select(Client).where(Client.deleted_at.is_(None))
 
 
 def visible_to(user: User) -> Select[Client]:
     """The clients that this person may look at: their own, or everybody's."""
-    return select(Client) if user.may(Permission.SEE_OTHERS) else owned_by(user)
+    return existing() if user.may(Permission.SEE_OTHERS) else owned_by(user)
 
 
 def editable_by(user: User) -> Select[Client]:
     """The clients that this person may change: their own, or everybody's."""
-    return select(Client) if user.may(Permission.EDIT_OTHERS) else owned_by(user)
+    return existing() if user.may(Permission.EDIT_OTHERS) else owned_by(user)
 
 
 def active_clients(owner_id: int) -> Select[Client]:
     """The audience "all clients": whoever gets letters."""
-    return select(Client).where(Client.owner_id == owner_id, Client.status == ClientStatus.ACTIVE)
+    return existing().where(Client.owner_id == owner_id, Client.status == ClientStatus.ACTIVE)
 
 
 def segments_of(user: User) -> Select[Segment]:
-    return select(Segment).where(Segment.owner_id == user.id)
+    return _existing_segments().where(Segment.owner_id == user.id)
 
 
 def segments_editable_by(user: User) -> Select[Segment]:
     """The segments that this person may look at and change: their own, or everybody's."""
-    return select(Segment) if user.may(Permission.EDIT_OTHERS) else segments_of(user)
+    return _existing_segments() if user.may(Permission.EDIT_OTHERS) else segments_of(user)
+
+
+def _existing_segments() -> Select[Segment]:
+    return select(Segment).where(Segment.deleted_at.is_(None))
+
+
+def segments_named(query: Select[Segment], words: str) -> Select[Segment]:
+    """Those whose names contain every one of the words, in any order and any case."""
+    return containing(query, Segment.name, words)
+
+
+def in_use(which: Select[Segment]) -> Select[Segment]:
+    """Those of `which` that a mailing which is not deleted goes to, or leaves out."""
+    mailing = _mailings()
+    return which.where(exists().where(_names(mailing), mailing.c.deleted_at.is_(None)))
+
+
+def is_remembered() -> ColumnElement[bool]:
+    """Whether any mailing still names the segment, be it a deleted one."""
+    return exists().where(_names(_mailings()))
+
+
+def _names(mailing: Table) -> ColumnElement[bool]:
+    return or_(mailing.c.segment_id == Segment.id, mailing.c.exclude_segment_id == Segment.id)
+
+
+def _mailings() -> Table:
+    # Mailings are above this package: the database is who knows them.
+    return Segment.metadata.tables["mailing"]
 
 
 def tags_of(owner_id: int) -> Select[Tag]:
@@ -44,13 +78,15 @@ def tags_of(owner_id: int) -> Select[Tag]:
 
 def tag_names_in_use(user: User) -> Select[str]:
     """The words that at least one client bears, in order."""
-    worn = exists().where(client_tag.c.tag_id == Tag.id)
+    worn = exists().where(
+        client_tag.c.tag_id == Tag.id, Client.id == client_tag.c.client_id, Client.deleted_at.is_(None)
+    )
     return select(Tag.name).where(Tag.owner_id == user.id, worn).order_by(func.lower(Tag.name), Tag.name)
 
 
 def has_clients(user: User) -> Select[bool]:
     """One row: whether the address book has anybody in it."""
-    return select(exists().where(Client.owner_id == user.id))
+    return select(owned_by(user).exists())
 
 
 def with_status(query: Select[Client], status: ClientStatus) -> Select[Client]:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from flask import Response, flash, request, url_for
 from flask_babel import gettext as _
+from sqlalchemy import Select
 
 from app import web
 from app.auth.access import requires, signed_in
@@ -16,26 +17,47 @@ from app.clients import queries, segments, service
 from app.clients.models import Client, Segment
 from app.clients.segment_forms import SegmentForm
 from app.clients.segments import Counts
-from app.clients.views import blueprint
+from app.clients.views import argument, blueprint
 from app.database import TookTooLong, only_reads, time_limit
 from app.extensions import db
-from app.paging import paginate
+from app.paging import Order, paginate, sorting
 
 Found = TypeVar("Found")
+ORDERS = {
+    "name": Order((Segment.name, Segment.id)),
+    "added": Order((Segment.id,), descending=True),
+}
 PATIENCE_SECONDS = 2  # for the count, and for the sample: a heavy condition must not hold the page up
 
 
 @blueprint.get("/clients/segments/")
 @requires(Permission.OWN_THINGS)
 def list_segments() -> Response:
-    user = signed_in()
-    book = segments.book_of(user)
-    return web.render(
+    return show_segments()
+
+
+def show_segments() -> Response:
+    """The list as the address asks for it, the one of an action on it, too."""
+    search, cursor, order = argument("q"), request.args.get("after"), sorting(argument("sort"), ORDERS)
+    book = segments.book_of(signed_in())
+    return web.render_list(
         "clients/segments.html",
-        block="rows",
-        page=paginate(queries.segments_of(user), Segment.name, Segment.id, cursor=request.args.get("after")),
+        segments_url(),
+        is_further=bool(cursor),
+        page=paginate(segments_found(), *order.keys, cursor=cursor, descending=order.descending),
+        search=search,
+        sorting=order,
         in_words=lambda segment: segments.in_words(segment.conditions, book),
     )
+
+
+def segments_found() -> Select[Segment]:
+    """The user's segments that the address asks for."""
+    return queries.segments_named(queries.segments_of(signed_in()), argument("q"))
+
+
+def segments_url() -> str:
+    return web.url_with("clients.list_segments", q=argument("q"), sort=sorting(argument("sort"), ORDERS).word)
 
 
 @blueprint.route("/clients/segments/new", methods=["GET", "POST"])
@@ -48,7 +70,7 @@ def create_segment() -> Response:
 
 def _asked_for() -> dict[str, str]:
     """What a link proposes for a new segment: the tag that a list is filtered by."""
-    return {"tag": tag} if (tag := request.args.get("tag", "").replace("\0", "").strip()) else {}
+    return {"tag": tag} if (tag := argument("tag")) else {}
 
 
 @blueprint.route("/clients/segments/<int:segment_id>/edit", methods=["GET", "POST"])
@@ -76,9 +98,11 @@ def preview_segment(segment_id: int) -> Response:
 @blueprint.post("/clients/segments/<int:segment_id>/delete")
 @requires(Permission.OWN_THINGS)
 def delete_segment(segment_id: int) -> Response:
-    service.delete_segment(service.get_segment(signed_in(), segment_id))
+    deleted = service.delete_segment(service.get_segment(signed_in(), segment_id))
     db.session.commit()
-    flash(_("The segment is deleted. Its clients stay."), "success")
+    web.flash_undoable(
+        _("The segment is deleted. Its clients stay."), url_for(".undo_segments"), at=deleted.moment.isoformat()
+    )
     return web.redirect_to(url_for(".list_segments"))
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 from flask_babel import gettext as _
-from sqlalchemy import Select, delete, select
+from sqlalchemy import ColumnElement, Select, delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
 
 from app.addresses import Address
 from app.auth import audit
@@ -18,6 +20,7 @@ from app.clients.models import Client, ClientStatus, Segment, Tag
 from app.clients.unsubscribe import half_hidden
 from app.errors import NotFound, RuleBroken
 from app.extensions import db
+from app.undo import Deleted, bring_back, mark_deleted
 
 LARGEST_ID = 2**63 - 1  # what a column can hold: SQLite's driver fails on more
 
@@ -100,11 +103,56 @@ def _save(client: Client, data: ClientData) -> Client:
     return client
 
 
-def delete_client(client: Client) -> None:
-    """The ledger keeps what was sent to the client, without the link to it."""
+def delete_client(client: Client) -> Deleted:
+    """Nothing more goes to the client. The ledger keeps what was sent, a little later without the link to it."""
     audit.record(Action.DELETED, owner_id=client.owner_id, subject=f"client {client.id}")
-    # A statement, not the session: a second click finds nothing to delete, and that is no fault.
-    db.session.execute(delete(Client).where(Client.id == client.id))
+    return mark_deleted(Client, select(Client).where(Client.id == client.id))
+
+
+def delete_clients(owner: User, which: Select[Client]) -> Deleted:
+    """The same for all of `which`, however many, which must be the owner's."""
+    deleted = mark_deleted(Client, which)
+    audit.record(Action.DELETED, owner_id=owner.id, subject=f"clients: {deleted.count}")
+    return deleted
+
+
+def restore_clients(user: User, moment: datetime) -> tuple[int, int]:
+    """Take a deletion back; how many are there again, and how many can't be: their addresses are in use again."""
+    theirs = _own(user, Client)
+    deleted = select(func.count()).select_from(Client).where(Client.deleted_at == moment, *theirs)
+    count = db.session.scalar(deleted) or 0
+    same = aliased(Client)
+    in_use = exists().where(
+        same.owner_id == Client.owner_id, same.email_key == Client.email_key, same.deleted_at.is_(None)
+    )
+    try:
+        with db.session.begin_nested():
+            back = bring_back(Client, moment, *theirs, ~in_use.correlate(Client))
+    except IntegrityError:  # somebody adds one of them at this very moment
+        raise RuleBroken(_("Some of these addresses were just added anew. Try again.")) from None
+    if back:
+        audit.record(Action.RESTORED, owner_id=user.id, subject=f"clients: {back}")
+    return back, count - back
+
+
+def restore_segments(user: User, moment: datetime) -> int:
+    back = bring_back(Segment, moment, *_own(user, Segment))
+    if back:
+        audit.record(Action.RESTORED, owner_id=user.id, subject=f"segments: {back}")
+    return back
+
+
+def _own(user: User, kind: type[Client | Segment]) -> list[ColumnElement[bool]]:
+    return [] if user.may(Permission.EDIT_OTHERS) else [kind.owner_id == user.id]
+
+
+def bury_clients(deleted_before: datetime, limit: int) -> int:
+    """Take clients away for good who were deleted before then, at most `limit`; how many those were."""
+    some = select(Client.id).where(Client.deleted_at < deleted_before).order_by(Client.id).limit(limit)
+    ids = db.session.scalars(some.with_for_update(skip_locked=True)).all()
+    if ids:
+        db.session.execute(delete(Client).where(Client.id.in_(ids)).execution_options(synchronize_session=False))
+    return len(ids)
 
 
 def set_tags(owner_id: int, client: Client, names: Iterable[str]) -> None:
@@ -153,17 +201,33 @@ def edit_segment(segment: Segment, name: str, conditions: Mapping[str, Any]) -> 
     segment.conditions = dict(conditions)
 
 
-def delete_segment(segment: Segment) -> None:
+def delete_segment(segment: Segment) -> Deleted:
     """Raises: RuleBroken while a mailing uses it."""
-    try:
-        with db.session.begin_nested():
-            db.session.execute(delete(Segment).where(Segment.id == segment.id))
-            audit.record(Action.DELETED, owner_id=segment.owner_id, subject=f"segment {segment.id}")
-    except IntegrityError:
-        # Mailings are above this package: the database's foreign key is who knows them.
-        raise RuleBroken(
-            _(
-                "A mailing uses the segment “%(name)s”. Choose another audience there first.",
-                name=segment.name,
-            )
-        ) from None
+    only_this = select(Segment).where(Segment.id == segment.id)
+    refuse_while_used(only_this)
+    audit.record(Action.DELETED, owner_id=segment.owner_id, subject=f"segment {segment.id}")
+    return mark_deleted(Segment, only_this)
+
+
+def delete_segments(owner: User, which: Select[Segment]) -> Deleted:
+    """Delete all of `which`, which must be the owner's.
+
+    Raises:
+        RuleBroken: while a mailing uses one of them; then all of them stay.
+    """
+    refuse_while_used(which)
+    deleted = mark_deleted(Segment, which)
+    audit.record(Action.DELETED, owner_id=owner.id, subject=f"segments: {deleted.count}")
+    return deleted
+
+
+def refuse_while_used(which: Select[Segment]) -> None:
+    """Raises: RuleBroken where a mailing that is not deleted uses one of these segments."""
+    if (name := db.session.scalar(queries.in_use(which).with_only_columns(Segment.name).limit(1))) is not None:
+        raise RuleBroken(_("A mailing uses the segment “%(name)s”. Choose another audience there first.", name=name))
+
+
+def bury_segments(deleted_before: datetime) -> None:
+    """Take segments away for good that were deleted before then, and that no mailing remembers."""
+    gone = select(Segment.id).where(Segment.deleted_at < deleted_before, ~queries.is_remembered())
+    db.session.execute(delete(Segment).where(Segment.id.in_(gone)).execution_options(synchronize_session=False))

@@ -106,7 +106,8 @@ class Loaded:
 
     def _find(self, *which: ColumnElement[bool]) -> None:
         """Note who is in the address book."""
-        same = (Client.owner_id == self._owner_id, Client.email_key == given.c.email_key, *which)
+        is_there = Client.deleted_at.is_(None)
+        same = (Client.owner_id == self._owner_id, Client.email_key == given.c.email_key, is_there, *which)
         found = select(Client.id).where(*same).scalar_subquery()
         db.session.execute(update(given).where(given.c.client_id.is_(None)).values(client_id=found))
 

@@ -22,9 +22,15 @@ from app.clients.service import AlreadyThere
 from app.clients.words import STATUS_LABELS
 from app.errors import NotFound
 from app.extensions import csrf, db
-from app.paging import paginate
+from app.paging import COUNTED, Order, count_some, paginate, sorting
 
 blueprint = Blueprint("clients", __name__)
+
+ORDERS = {
+    "name": Order((Client.last_name, Client.first_name, Client.id)),
+    "email": Order((Client.email_key,)),  # there is no second one in an address book
+    "added": Order((Client.id,), descending=True),
+}
 
 
 @blueprint.context_processor
@@ -42,8 +48,8 @@ class Filters:
 
     @classmethod
     def of_request(cls) -> Self:
-        status = _argument("status")
-        return cls(_argument("q"), status if status in set(ClientStatus) else "", _argument("tag"))
+        status = argument("status")
+        return cls(argument("q"), status if status in set(ClientStatus) else "", argument("tag"))
 
     def of(self, user: User) -> Select[Client]:
         """The user's clients whom they ask for."""
@@ -57,28 +63,40 @@ class Filters:
         return {name: value for name, value in vars(self).items() if value}
 
 
-def _argument(name: str) -> str:
-    # PostgreSQL takes no text with a NUL in it.
+def argument(name: str) -> str:
+    """A text in the address, without the NUL that PostgreSQL refuses."""
     return request.args.get(name, "").replace("\0", "").strip()
 
 
 @blueprint.get("/clients/")
 @requires(Permission.OWN_THINGS)
 def list_clients() -> Response:
+    if "count" in request.args:
+        return web.render_count(count_some(Filters.of_request().of(signed_in()), Client.id), COUNTED)
+    return show_list()
+
+
+def show_list() -> Response:
+    """The list as the address asks for it, the one of an action on it, too."""
     user, filters, cursor = signed_in(), Filters.of_request(), request.args.get("after")
     query = filters.of(user).options(selectinload(Client.tags))
-    response = web.render(
+    order = sorting(argument("sort"), ORDERS)
+    return web.render_list(
         "clients/list.html",
-        block="rows",
-        page=paginate(query, Client.last_name, Client.first_name, Client.id, cursor=cursor),
+        list_url(),
+        is_further=bool(cursor),
+        page=paginate(query, *order.keys, cursor=cursor, descending=order.descending),
         filters=filters,
+        sorting=order,
         tags=db.session.scalars(queries.tag_names_in_use(user)).all(),
         has_clients=db.session.scalar(queries.has_clients(user)),
     )
-    if not cursor:
-        # What is searched for stands in the address bar, without the fields that are empty.
-        response.headers["HX-Replace-Url"] = url_for(".list_clients", **filters.given())
-    return response
+
+
+def list_url() -> str:
+    """The list with what the address asks for, without the fields that are empty."""
+    sort = sorting(argument("sort"), ORDERS).word
+    return web.url_with("clients.list_clients", **vars(Filters.of_request()), sort=sort)
 
 
 @blueprint.get("/clients/<int:client_id>")
@@ -130,9 +148,9 @@ def _save_client(form: ClientForm, save: Callable[[], Client], success: str, cli
 def delete_client(client_id: int) -> Response:
     client = service.get_client(signed_in(), client_id, to_edit=True)
     name = client.full_name or client.email
-    service.delete_client(client)
+    deleted = service.delete_client(client)
     db.session.commit()
-    flash(_("%(name)s is deleted.", name=name), "success")
+    web.flash_undoable(_("%(name)s is deleted.", name=name), url_for(".undo_clients"), at=deleted.moment.isoformat())
     return web.redirect_to(url_for(".list_clients"))
 
 
@@ -178,7 +196,7 @@ def _client_id_of(token: str) -> int:
 
 def _show_recipient(client_id: int, token: str, *, is_back: bool = False) -> Response:
     """How things stand with this recipient. Somebody who is deleted gets nothing more, which is what they want."""
-    client = db.session.get(Client, client_id, populate_existing=True)
+    client = db.session.scalar(queries.existing().where(Client.id == client_id))
     response = web.render(
         "clients/unsubscribe.html",
         address=unsubscribe.half_hidden(client.email) if client else "",

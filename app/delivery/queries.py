@@ -62,7 +62,8 @@ CLAIMED = (
         Delivery.attempts,
         Client.status,
     )
-    .outerjoin(Client, Client.id == Delivery.client_id)
+    # Whoever is deleted is not there, whether for good already or not.
+    .outerjoin(Client, and_(Client.id == Delivery.client_id, Client.deleted_at.is_(None)))
     .where(Delivery.claim_id == bindparam("claim"))
     .order_by(Delivery.id)
 )

@@ -476,7 +476,7 @@ def resend(run_id: int, status: DeliveryStatus) -> int:
         raise ValueError(f"{status} is not sent again")
     if db.session.scalar(select(Run.id).where(Run.id == run_id, Run.last_moment <= clock.now())) is not None:
         end_overdue(run_id)  # the sweep was about to: that end binds what still waits
-    active = select(Client.id).where(Client.status == ClientStatus.ACTIVE)
+    active = select(Client.id).where(Client.status == ClientStatus.ACTIVE, Client.deleted_at.is_(None))
     again = _rowcount(
         update(Delivery)
         .where(Delivery.run_id == run_id, Delivery.status == status, Delivery.client_id.in_(active))

@@ -9,8 +9,9 @@ from flask import current_app
 from redis import RedisError
 from sqlalchemy import select
 
-from app import clock
+from app import clock, undo
 from app.auth.jobs import send_due_letters
+from app.clients import service as clients
 from app.config import Settings
 from app.delivery import engine, journal, render, reports
 from app.delivery import queries as ledger
@@ -20,7 +21,7 @@ from app.delivery.journal import Journal
 from app.delivery.models import Claim, Run, RunStatus
 from app.delivery.transports import open_transport
 from app.extensions import db
-from app.mailings import dispatch, service, status
+from app.mailings import dispatch, service, status, trash
 from app.mailings.models import Mailing
 from app.messages import content
 from app.queue import alarm, connection, enqueue, enqueue_lost, enqueue_many, job, others_wait
@@ -31,6 +32,9 @@ SWEEP_EVERY = timedelta(seconds=30)
 ALARMS_AHEAD = 4 * SWEEP_EVERY  # the sweep sets lost alarms again before they are due
 PREPARE_SECONDS = 0.1  # so long runs are prepared before they are committed together
 SHORTEST_SLICE_SECONDS = 0.5  # a slice that has gone on for so long gives way to other jobs
+BURY_EVERY = timedelta(minutes=1)
+BURY_SECONDS = 5
+BURIED_AT_ONCE = 200
 SWEEP_LIMIT = 10_000  # what one sweep heals at the most; the next one goes on
 
 
@@ -138,6 +142,23 @@ def count_run(run_id: int) -> None:
     """Count what became of a big run, for its page."""
     reports.make(run_id)
     db.session.commit()
+
+
+@job()
+def bury_deleted() -> None:
+    """Take away for good what was deleted a while ago, piece by piece: a client may have years of letters."""
+    before = undo.for_good(clock.now())
+    ends = time.monotonic() + BURY_SECONDS
+    clients.bury_segments(before)
+    trash.bury_messages(before)
+    db.session.commit()
+    is_more = True
+    while is_more and time.monotonic() < ends:
+        buried = trash.bury(before, BURIED_AT_ONCE), clients.bury_clients(before, BURIED_AT_ONCE)
+        db.session.commit()
+        is_more = max(buried) == BURIED_AT_ONCE
+    if is_more:
+        enqueue(bury_deleted)
 
 
 def recover_claims() -> int:

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, Dialect, ForeignKey, Index, SmallInteger, String, Table, Text
+from sqlalchemy import CheckConstraint, Column, Dialect, ForeignKey, Index, SmallInteger, String, Table, Text, and_
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
@@ -104,7 +104,12 @@ class Mailing(Base):
     message: Mapped[Message] = relationship()
     segment: Mapped[Segment | None] = relationship(foreign_keys=segment_id)
     exclude_segment: Mapped[Segment | None] = relationship(foreign_keys=exclude_segment_id)
-    chosen_clients: Mapped[list[Client]] = relationship(secondary=mailing_client, passive_deletes=True)
+    chosen_clients: Mapped[list[Client]] = relationship(
+        secondary=mailing_client,
+        # Whoever is deleted keeps the place, for as long as they can come back.
+        secondaryjoin=lambda: and_(Client.id == mailing_client.c.client_id, Client.deleted_at.is_(None)),
+        passive_deletes=True,
+    )
 
     __table_args__ = (
         Index("ix_mailing_of_owner", "owner_id", "id"),
@@ -114,6 +119,8 @@ class Mailing(Base):
             "next_run_at",
             where="next_run_at IS NOT NULL AND paused_at IS NULL AND disabled_at IS NULL AND deleted_at IS NULL",
         ),
+        partial_index("ix_mailing_by_name", "owner_id", "name", "id", where="deleted_at IS NULL"),
+        partial_index("ix_mailing_deleted", "deleted_at", where="deleted_at IS NOT NULL"),
         CheckConstraint("end_at IS NULL OR end_at > start_at", name="window"),
         CheckConstraint("(audience = 'segment') = (segment_id IS NOT NULL)", name="segment"),
         CheckConstraint("every >= 1", name="every"),

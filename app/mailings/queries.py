@@ -175,7 +175,7 @@ def _runs_with_mailings(user: User) -> Select[Run, Mailing]:
 
 
 def number_of_clients(user: User) -> Select[int]:
-    return select(func.count(Client.id)).where(Client.owner_id == user.id)
+    return select(func.count(Client.id)).where(Client.owner_id == user.id, Client.deleted_at.is_(None))
 
 
 def number_of_messages(user: User) -> Select[int]:

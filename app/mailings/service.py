@@ -17,7 +17,7 @@ from app.delivery import service as delivery
 from app.delivery.models import DeliveryStatus, Missed, Run, RunStatus
 from app.errors import NotFound, RuleBroken
 from app.extensions import db
-from app.mailings import dispatch
+from app.mailings import dispatch, trash
 from app.mailings.misfires import HOWEVER_LATE, Rule
 from app.mailings.models import Audience, Mailing, MailingStatus, mailing_client
 from app.mailings.queries import recipients, runs_of, unfinished_runs_of, without
@@ -26,6 +26,7 @@ from app.mailings.status import settle
 from app.messages import queries as messages
 from app.messages.models import Message
 from app.messages.service import WRITTEN, copy
+from app.undo import Deleted
 
 
 @dataclass(frozen=True)
@@ -199,20 +200,13 @@ def cancel(mailing: Mailing, run: Run) -> None:
     settle([mailing.id])
 
 
-def delete(mailing: Mailing) -> None:
-    """Take a mailing away. What waits is skipped from now on; the ledger of what was sent stays."""
-    _lock(mailing)
+def delete(mailing: Mailing) -> Deleted:
+    """Take a mailing away: nothing goes out from the next claim on. The ledger of what was sent stays.
+
+    What waits is held until the mailing can't come back any more, and is skipped then: see `trash`.
+    """
     audit.record(Action.DELETED, owner_id=mailing.owner_id, subject=f"mailing {mailing.id}")
-    mailing.deleted_at = clock.now()
-    mailing.next_run_at = None
-    dispatch.end_questions([mailing.id], Missed.DECLINED)
-    # Nobody will ask for its segments again, and their owner may want to delete them.
-    mailing.exclude_segment = None
-    if mailing.audience is Audience.SEGMENT:
-        mailing.audience, mailing.segment = Audience.ALL, None
-    for run in db.session.scalars(unfinished_runs_of(mailing)).all():
-        delivery.cancel(run)
-    settle([mailing.id])
+    return trash.delete(select(Mailing).where(Mailing.id == mailing.id))
 
 
 def disable(mailing: Mailing, by: User, reason: str) -> Letter:
@@ -255,14 +249,15 @@ def hold_runs_of(owner: User) -> None:
     if owner.is_stopped:
         delivery.hold(mine, held=True)
     else:
-        delivery.hold(mine.where(Mailing.paused_at.is_(None), Mailing.disabled_at.is_(None)), held=False)
+        delivery.hold(mine.where(*trash.MAY_GO_ON), held=False)
 
 
 def hold_runs(mailing: Mailing) -> None:
     """Have the mailing's unfinished runs stop or go on, as its state and its owner's say. In the same transaction."""
     db.session.flush()
     db.session.refresh(mailing.owner)  # blocked by somebody else since this request began?
-    held = mailing.paused_at is not None or mailing.disabled_at is not None or mailing.owner.is_stopped
+    stops = (mailing.paused_at, mailing.disabled_at, mailing.deleted_at)
+    held = any(moment is not None for moment in stops) or mailing.owner.is_stopped
     delivery.hold([mailing.id], held=held)
 
 

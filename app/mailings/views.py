@@ -20,7 +20,7 @@ from app.mailings.models import Mailing, MailingStatus
 from app.mailings.progress import Progress
 from app.messages import queries as messages
 from app.messages.models import Message
-from app.paging import PAGE_SIZE, paginate
+from app.paging import COUNTED, PAGE_SIZE, Order, count_some, paginate, sorting
 from app.queue import connection, enqueue
 
 blueprint = Blueprint("mailings", __name__)
@@ -46,6 +46,11 @@ blueprint.add_app_template_filter(figures.lateness, "lateness")
 MAILING = "/mailings/<int(max=2147483647):mailing_id>"
 RUN = MAILING + "/runs/<int(max=9223372036854775807):run_id>"
 
+ORDERS = {
+    "added": Order((Mailing.id,), descending=True),
+    "name": Order((Mailing.name, Mailing.id)),
+    "next": Order((Mailing.next_run_at, Mailing.id)),  # an owner's mailings are few enough to sort
+}
 SENDING_POLL_SECONDS = 1
 WAITING_POLL_SECONDS = 3
 RESTING_POLL_SECONDS = 15
@@ -81,20 +86,39 @@ def overview() -> Response:
 @blueprint.get("/mailings/")
 @requires(Permission.OWN_THINGS)
 def list_mailings() -> Response:
-    user = signed_in()
+    if "count" in request.args:
+        return web.render_count(count_some(mailings_found(), Mailing.id), COUNTED)
+    return show_list()
+
+
+def mailings_found() -> Select[Mailing]:
+    """The user's mailings that the address asks for."""
+    return queries.named(queries.in_state(queries.owned_by(signed_in()), asked_word("status")), asked_word("q"))
+
+
+def list_url() -> str:
+    """The list with what the address asks for, without the fields that are empty."""
+    sort = sorting(asked_word("sort"), ORDERS).word
+    return web.url_with("mailings.list_mailings", q=asked_word("q"), status=asked_word("status"), sort=sort)
+
+
+def show_list() -> Response:
+    """The list as the address asks for it, the one of an action on it, too."""
+    user, cursor, order = signed_in(), request.args.get("after"), sorting(asked_word("sort"), ORDERS)
     state, search = asked_word("status"), asked_word("q")
-    query = queries.with_subject(queries.in_state(queries.owned_by(user), state))
-    if search:
-        query = queries.named(query, search)
-    page = paginate(query, Mailing.id, cursor=request.args.get("after"), descending=True)
+    query = queries.with_subject(mailings_found())
+    page = paginate(query, *order.keys, cursor=cursor, descending=order.descending)
     runs = db.session.scalars(queries.latest_runs([mailing.id for mailing in page]))
-    return web.render(
+    return web.render_list(
         "mailings/list.html",
-        block="rows" if request.args.get("after") else "list",
+        list_url(),
+        is_further=bool(cursor),
         page=page,
+        sorting=order,
         runs={run.mailing_id: run for run in runs},
         state=state,
         search=search,
+        filters={name: value for name, value in (("q", search), ("status", state)) if value},
         states=[*((kind.value, words.word(kind)) for kind in MailingStatus), (queries.DISABLED, _("Disabled"))],
         is_filtered=bool(state or search),
         has_clients=page or db.session.scalar(queries.number_of_clients(user)),
@@ -141,9 +165,13 @@ def resume_mailing(mailing_id: int) -> Response:
 @requires(Permission.OWN_THINGS)
 def delete_mailing(mailing_id: int) -> Response:
     mailing = find_editable(mailing_id)
-    service.delete(mailing)
+    deleted = service.delete(mailing)
     db.session.commit()
-    flash(_("The mailing “%(name)s” is deleted.", name=mailing.name), "success")
+    web.flash_undoable(
+        _("The mailing “%(name)s” is deleted.", name=mailing.name),
+        url_for(".undo_mailings"),
+        at=deleted.moment.isoformat(),
+    )
     return web.redirect_to(url_for(".list_mailings"))
 
 

@@ -15,6 +15,7 @@ from app import caching
 from app.auth.models import Action, AuditEntry, Login, User
 from app.auth.roles import Role
 from app.clients.models import Client, ClientStatus
+from app.clients.queries import existing as existing_clients
 from app.delivery.models import Attempt, DeliveryStatus, Run, RunStatus
 from app.extensions import db
 from app.mailings.models import Mailing
@@ -61,7 +62,7 @@ def figures() -> Figures:
     """How much of everything there is."""
     counts = (
         select(func.count()).select_from(User),
-        select(func.count()).select_from(Client),
+        select(func.count()).select_from(Client).where(Client.deleted_at.is_(None)),
         select(func.count()).where(Mailing.deleted_at.is_(None)),
         select(func.count()).where(Run.status != RunStatus.DONE),
     )
@@ -77,7 +78,7 @@ def running() -> Select[Run, Mailing, User]:
         select(Run, Mailing, User)
         .join(Mailing, Mailing.id == Run.mailing_id)
         .join(User, User.id == Run.owner_id)
-        .where(Run.status != RunStatus.DONE)
+        .where(Run.status != RunStatus.DONE, Mailing.deleted_at.is_(None))
         .order_by(Run.id.desc())
     )
 
@@ -162,7 +163,7 @@ def mailings_like(query: Select[Mailing], words: str) -> Select[Mailing]:
 
 def all_clients() -> Select[Client]:
     """The clients of everyone, joined with their owners."""
-    return select(Client).join(User, User.id == Client.owner_id)
+    return existing_clients().join(User, User.id == Client.owner_id)
 
 
 def clients_like(
@@ -219,7 +220,7 @@ def state_of(user: User) -> AccountState:
 def figures_of(user: User) -> dict[str, int]:
     """How much this user has: clients, messages, mailings, and the letters they sent."""
     counts = {
-        "clients": select(func.count(Client.id)).where(Client.owner_id == user.id),
+        "clients": select(func.count(Client.id)).where(Client.owner_id == user.id, Client.deleted_at.is_(None)),
         "messages": select(func.count(Message.id)).where(Message.owner_id == user.id, Message.deleted_at.is_(None)),
         "mailings": select(func.count(Mailing.id)).where(Mailing.owner_id == user.id, Mailing.deleted_at.is_(None)),
         "sent": select(func.coalesce(func.sum(Run.sent), 0)).where(Run.owner_id == user.id),

@@ -1,5 +1,6 @@
 """The staff's dashboard: what there is, whose it is, how the engine does; and the brakes: block, disable."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -8,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, flash, request, url_for
 from flask_babel import gettext as _
 from redis import RedisError
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from app import clock, queue, web
 from app.auth import service as auth
@@ -28,13 +29,17 @@ from app.mailings.models import Mailing, MailingStatus
 from app.mailings.words import word
 from app.manager import queries, service
 from app.manager.forms import ReasonForm, RoleForm
-from app.paging import Page, paginate
+from app.paging import Order, Page, paginate, sorting
 from app.queue import enqueue
 
 blueprint = Blueprint("manager", __name__, url_prefix="/manager")
 blueprint.add_app_template_global(queries.state_of, "account_state")
 blueprint.add_app_template_global(auth.may_block, "may_block")
 
+# By what has an index: these are the lists of everybody's things.
+MAILING_ORDERS = {"added": Order((Mailing.id,), descending=True)}
+CLIENT_ORDERS = {"added": Order((Client.id,), descending=True)}
+USER_ORDERS = {"since": Order((User.id,), descending=True), "email": Order((User.email_key,))}
 SHOWN_ON_DASHBOARD = 10
 CAUSES_SHOWN = 8
 TROUBLE_OF = timedelta(days=7)
@@ -99,15 +104,28 @@ def list_mailings() -> Response:
     query = mailing_queries.in_state(queries.all_mailings(), state)
     if words:
         query = queries.mailings_like(query, words)
-    page = paginate(query, Mailing.id, cursor=request.args.get("cursor"), descending=True)
-    return _mailing_rows(page, words, state)
+    return _mailing_rows(_page(query, MAILING_ORDERS), words, state)
 
 
-def _mailing_rows(page: Page[Mailing], words: str = "", state: str = "") -> Response:
+def _mailing_rows(page: Page[Mailing], words: str = "", state: str = "", *, is_part: bool = False) -> Response:
     states = [*((kind.value, word(kind)) for kind in MailingStatus), (mailing_queries.DISABLED, _("Disabled"))]
-    return web.render(
-        "manager/mailings.html", block="rows", page=page, filters=_given(q=words, status=state), states=states
-    )
+    filters = _given(q=words, status=state)
+    return _list("manager/mailings.html", MAILING_ORDERS, filters, is_part=is_part, page=page, states=states)
+
+
+def _page(query: Select[Any], orders: Mapping[str, Order]) -> Page[Any]:
+    order = sorting(_word("sort"), orders)
+    return paginate(query, *order.keys, cursor=request.args.get("cursor"), descending=order.descending)
+
+
+def _list(
+    template: str, orders: Mapping[str, Order], filters: dict[str, object], *, is_part: bool = False, **context: Any
+) -> Response:
+    """is_part: rows of it alone, as the answer to what was done to them."""
+    order = sorting(_word("sort"), orders)
+    url = web.url_with(request.endpoint or "", **(request.view_args or {}), **filters, sort=order.word)
+    is_further = is_part or bool(request.args.get("cursor"))
+    return web.render_list(template, url, is_further=is_further, filters=filters, sorting=order, **context)
 
 
 @blueprint.route(MAILING + "/disable", methods=["GET", "POST"])
@@ -134,7 +152,7 @@ def enable_mailing(mailing_id: int) -> Response:
 
 def _changed(mailing: Mailing) -> Response:
     if web.wants_fragment():
-        return _mailing_rows(Page([mailing], None))
+        return _mailing_rows(Page([mailing], None), is_part=True)
     return web.redirect_to(url_for("mailings.show_mailing", mailing_id=mailing.id))
 
 
@@ -153,13 +171,13 @@ def _mailing(mailing_id: int) -> Mailing:
 def list_clients() -> Response:
     words, status, owner_id = _word("q"), _word("status"), _number("owner")
     query = queries.clients_like(queries.all_clients(), words, status, owner_id)
-    page = paginate(query, Client.id, cursor=request.args.get("cursor"), descending=True)
-    return web.render(
+    page = _page(query, CLIENT_ORDERS)
+    return _list(
         "manager/clients.html",
-        block="rows",
+        CLIENT_ORDERS,
+        _given(q=words, status=status, owner=owner_id),
         page=page,
         owners=queries.owners_of(page.items),
-        filters=_given(q=words, status=status, owner=owner_id),
         owner=db.session.get(User, owner_id) if owner_id else None,
         status_labels=STATUS_LABELS,
     )
@@ -173,17 +191,19 @@ def list_clients() -> Response:
 def list_users() -> Response:
     words, role, state = _word("q"), _word("role"), _word("state")
     query = queries.users_like(queries.all_users(), words, role, state)
-    page = paginate(query, User.id, cursor=request.args.get("cursor"), descending=True)
-    return _user_rows(page, words, role, state)
+    return _user_rows(_page(query, USER_ORDERS), words, role, state)
 
 
-def _user_rows(page: Page[User], words: str = "", role: str = "", state: str = "") -> Response:
-    return web.render(
+def _user_rows(
+    page: Page[User], words: str = "", role: str = "", state: str = "", *, is_part: bool = False
+) -> Response:
+    return _list(
         "manager/users.html",
-        block="rows",
+        USER_ORDERS,
+        _given(q=words, role=role, state=state),
+        is_part=is_part,
         page=page,
         last_seen=queries.last_seen([user.id for user in page]),
-        filters=_given(q=words, role=role, state=state),
         roles=ROLE_LABELS,
         states=_states(),
         user=signed_in(),
@@ -251,7 +271,7 @@ def set_role(user_id: int) -> Response:
 
 def _changed_user(person: User) -> Response:
     if web.wants_fragment():
-        return _user_rows(Page([person], None))
+        return _user_rows(Page([person], None), is_part=True)
     return web.redirect_to(url_for(".show_user", user_id=person.id))
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app import clock
 from app.auth.models import User
-from app.database import Base
+from app.database import Base, partial_index
 
 # What a mail program shows beside the subject: first in the letter, and never seen in it.
 BEFORE_PREHEADER = (
@@ -41,7 +41,12 @@ class Message(Base):
 
     owner: Mapped[User] = relationship()
 
-    __table_args__ = (Index("ix_message_of_owner", "owner_id", "id"),)
+    __table_args__ = (
+        Index("ix_message_of_owner", "owner_id", "id"),
+        partial_index("ix_message_by_subject", "owner_id", "subject", "id", where="deleted_at IS NULL"),
+        partial_index("ix_message_by_change", "owner_id", "updated_at", "id", where="deleted_at IS NULL"),
+        partial_index("ix_message_deleted", "deleted_at", where="deleted_at IS NOT NULL"),
+    )
 
     @hybrid_property
     def letter_html(self) -> str:

@@ -4,16 +4,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask_babel import gettext as _
-from sqlalchemy import case, func
+from sqlalchemy import Select, case, func, select
 from sqlalchemy import delete as delete_rows
 
 from app import clock
 from app.auth import audit, outbox
 from app.auth.models import Action, LetterKind, User
+from app.auth.roles import Permission
 from app.extensions import db
 from app.messages import content, queries
 from app.messages.models import Message, MessageVersion, hidden
 from app.messages.preview import Letter
+from app.undo import Deleted, bring_back, mark_deleted
 
 VERSIONS_KEPT = 50
 WRITTEN = ("subject", "preheader", "html", "text")  # what a version holds
@@ -111,10 +113,26 @@ def _keep_version(message: Message, by: User | None, at: datetime | None = None)
         db.session.execute(delete_rows(MessageVersion).where(MessageVersion.id.in_(ids)))
 
 
-def delete(message: Message) -> None:
+def delete(message: Message) -> Deleted:
     """Take the message out of all lists. The row stays: planned mailings keep sending it."""
     audit.record(Action.DELETED, owner_id=message.owner_id, subject=f"message {message.id}")
-    message.deleted_at = clock.now()
+    return mark_deleted(Message, select(Message).where(Message.id == message.id))
+
+
+def delete_all(owner: User, which: Select[Message]) -> Deleted:
+    """The same for all of `which`, which must be the owner's."""
+    deleted = mark_deleted(Message, which)
+    audit.record(Action.DELETED, owner_id=owner.id, subject=f"messages: {deleted.count}")
+    return deleted
+
+
+def restore_deleted(user: User, moment: datetime) -> int:
+    """Take a deletion back, the sharing with it; how many messages are there again."""
+    theirs = [] if user.may(Permission.EDIT_OTHERS) else [Message.owner_id == user.id]
+    back = bring_back(Message, moment, *theirs)
+    if back:
+        audit.record(Action.RESTORED, owner_id=user.id, subject=f"messages: {back}")
+    return back
 
 
 def copy(message: Message, owner: User) -> Message:

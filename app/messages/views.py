@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, flash, request, url_for
 from flask_babel import gettext as _
+from sqlalchemy import Select
 
 from app import clock, merge_fields, web
 from app.auth.access import requires, signed_in
@@ -20,7 +21,7 @@ from app.extensions import db
 from app.messages import checks, content, layouts, preview, queries, service
 from app.messages.forms import MessageForm
 from app.messages.models import Message, MessageVersion
-from app.paging import paginate
+from app.paging import COUNTED, Order, count_some, paginate, sorting
 from app.queue import enqueue
 
 MOST_NAMED = 8  # of what was left out of a letter
@@ -29,6 +30,10 @@ VERSION = f"{ONE}/versions/<int(max=2147483647):version_id>"
 CLIENTS_OFFERED = 12
 BEST_SUBJECT = 60  # characters; mail programs cut off what is longer
 BEST_PREHEADER = 100
+ORDERS = {
+    "changed": Order((Message.updated_at, Message.id), descending=True),
+    "subject": Order((Message.subject, Message.id)),
+}
 
 blueprint = Blueprint("messages", __name__, url_prefix="/messages")
 
@@ -39,21 +44,52 @@ blueprint = Blueprint("messages", __name__, url_prefix="/messages")
 @blueprint.get("/")
 @requires(Permission.SEE_LIBRARY)
 def list_messages() -> Response:
-    user = signed_in()
-    # Whoever owns nothing has the library alone.
-    shared = request.args.get("shared") == "1" or not user.may(Permission.OWN_THINGS)
-    search = request.args.get("q", "").strip()
-    query = queries.matching(queries.library() if shared else queries.owned_by(user), search)
-    page = paginate(queries.for_list(query), Message.id, cursor=request.args.get("after"), descending=True)
-    return web.render(
+    if "count" in request.args:
+        return web.render_count(count_some(messages_found(), Message.id), COUNTED)
+    return show_list()
+
+
+def show_list() -> Response:
+    """The list as the address asks for it, the one of an action on it, too."""
+    cursor, order = request.args.get("after"), sorting(request.args.get("sort", ""), ORDERS)
+    query = queries.for_list(messages_found())
+    return web.render_list(
         "messages/list.html",
-        block="rows",
-        page=page,
-        shared=shared,
-        search=search,
-        user=user,
+        list_url(),
+        is_further=bool(cursor),
+        page=paginate(query, *order.keys, cursor=cursor, descending=order.descending),
+        sorting=order,
+        user=signed_in(),
         author_of=_author_of,
+        shared=_in_library(),
+        search=_search(),
+        filters=_filters(),
     )
+
+
+def messages_found() -> Select[Message]:
+    """The messages that the address asks for: one's own, or the library's."""
+    own_or_all = queries.library() if _in_library() else queries.owned_by(signed_in())
+    return queries.matching(own_or_all, _search())
+
+
+def list_url() -> str:
+    sort = sorting(request.args.get("sort", ""), ORDERS).word
+    return web.url_with("messages.list_messages", **_filters(), sort=sort)
+
+
+def _filters() -> dict[str, Any]:
+    given = {"shared": "1" if request.args.get("shared") == "1" else "", "q": _search()}
+    return {name: value for name, value in given.items() if value}
+
+
+def _in_library() -> bool:
+    # Whoever owns nothing has the library alone.
+    return request.args.get("shared") == "1" or not signed_in().may(Permission.OWN_THINGS)
+
+
+def _search() -> str:
+    return request.args.get("q", "").replace("\0", "").strip()
 
 
 @blueprint.get(ONE)
@@ -236,9 +272,9 @@ def restore_version(message_id: int, version_id: int) -> Response:
 @blueprint.post(f"{ONE}/delete")
 @requires(Permission.OWN_THINGS)
 def delete_message(message_id: int) -> Response:
-    service.delete(_editable(message_id))
+    deleted = service.delete(_editable(message_id))
     db.session.commit()
-    flash(_("The message is deleted."), "success")
+    web.flash_undoable(_("The message is deleted."), url_for("messages.undo_messages"), at=deleted.moment.isoformat())
     return web.redirect_to(url_for("messages.list_messages"))
 
 

@@ -5,8 +5,9 @@ from threading import Thread
 import pytest
 from sqlalchemy import func, select
 
+from app import clock
 from app.addresses import parse_address
-from app.clients import service
+from app.clients import queries, service
 from app.clients.models import Client, Segment, Tag
 from app.clients.service import AlreadyThere, ClientData
 from app.delivery.models import Delivery, Run
@@ -68,6 +69,7 @@ class TestClients:
         db.session.flush()
 
         service.delete_client(client)
+        assert service.bury_clients(clock.now(), 10) == 1
 
         db.session.refresh(delivery)
         assert (delivery.client_id, delivery.email) == (None, "anna@example.test")
@@ -148,9 +150,16 @@ class TestSegments:
             service.delete_segment(segment)
         assert db.session.get(Segment, segment.id)
 
-        db.session.delete(mailing)
+        mailing.deleted_at = clock.now()
         db.session.flush()
         service.delete_segment(segment)
+        assert db.session.scalar(queries.segments_of(owner)) is None
+        service.bury_segments(clock.now())
+        assert db.session.get(Segment, segment.id), "the mailing may come back"
+
+        db.session.delete(mailing)
+        db.session.flush()
+        service.bury_segments(clock.now())
         assert not db.session.scalars(select(Segment)).all()
 
     def test_somebody_elses_segment_is_not_found(self, owner, stranger):

@@ -17,7 +17,7 @@ from app.delivery import service as delivery
 from app.delivery.models import Delivery, DeliveryStatus, Missed, Run, RunStatus, SkipReason
 from app.errors import NotFound, RuleBroken
 from app.extensions import db
-from app.mailings import dispatch, jobs, service
+from app.mailings import dispatch, jobs, service, trash
 from app.mailings.models import Audience, Mailing, MailingStatus, Misfire
 from app.mailings.schedule import Period, Schedule, occurrences
 from app.mailings.service import Draft
@@ -273,6 +273,9 @@ def test_deleting_skips_what_waits_and_keeps_the_ledger(user: User) -> None:
     mailing = service.create(user, draft(user))
     run = prepared(mailing)
     service.delete(mailing)
+    db.session.refresh(run)
+    assert (run.pending, run.held_at is not None) == (3, True), "they can come back"
+    assert trash.bury(clock.now(), 10) == 1
     db.session.commit()
     db.session.refresh(run)
     assert (run.skipped, run.status, mailing.next_run_at) == (3, RunStatus.DONE, None)
@@ -333,6 +336,10 @@ def test_deleting_in_the_middle_of_a_run_stops_at_the_next_claim_and_keeps_the_l
     run = db.session.scalars(select(Run)).one()
     sent = len(smtp.letters)
     assert 3 <= sent < 9, "what a worker holds is sent, and no more"
+    assert (run.status, run.sent, run.pending) == (RunStatus.SENDING, sent, 9 - sent)
+    trash.bury(clock.now(), 10)
+    db.session.commit()
+    db.session.refresh(run)
     assert (run.status, run.planned, run.sent, run.skipped) == (RunStatus.DONE, 9, sent, 9 - sent)
     counts = make.delivery_counts(run.id)
     assert (counts[DeliveryStatus.SENT], counts[DeliveryStatus.SKIPPED]) == (sent, 9 - sent)

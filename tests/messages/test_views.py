@@ -91,7 +91,11 @@ def test_it_pages_through_many(owner_client, owner, make_message):
         text = owner_client.get(url, headers=HTMX).text
         assert "<html" not in text
         seen += [int(part[:3]) for part in text.split('fw-medium breakable"')[1:] for part in [part.split("No. ")[1]]]
-        url = text.split('hx-get="')[1].split('"')[0].replace("&amp;", "&") if "data-pager" in text else ""
+        url = (
+            text.split("data-pager")[1].split('hx-get="')[1].split('"')[0].replace("&amp;", "&")
+            if "data-pager" in text
+            else ""
+        )
     assert seen == list(range(119, -1, -1))
 
 

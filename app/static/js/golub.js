@@ -4,7 +4,8 @@
 
   // ── Toasts: [data-auto-hide] go by themselves, but never while somebody reads or reaches for them ──
   const reading = (note) => note.matches(":hover, :focus-within");
-  const hideLater = (note) => setTimeout(() => (reading(note) ? hideLater(note) : note.remove()), NOTE_SECONDS * 1000);
+  const seconds = (note) => Number(note.dataset.autoHide) || NOTE_SECONDS;
+  const hideLater = (note) => setTimeout(() => (reading(note) ? hideLater(note) : note.remove()), seconds(note) * 1000);
   const watchNotes = (toasts) => {
     const begin = (nodes) => nodes.forEach((node) => node.matches?.("[data-auto-hide]") && hideLater(node));
     begin([...toasts.children]);
@@ -53,7 +54,8 @@
   let lastRow = null;
   document.addEventListener("htmx:before:swap", (event) => {
     const pager = event.detail.ctx.sourceElement?.closest?.("[data-pager]");
-    lastRow = pager ? pager.previousElementSibling : null;
+    // One that loads by itself takes the focus from nobody.
+    lastRow = pager?.matches(":focus-within") ? pager.previousElementSibling : null;
   });
   document.addEventListener("htmx:after:swap", (event) => {
     const { ctx } = event.detail;
