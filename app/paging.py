@@ -58,8 +58,12 @@ class Sorting:
         return self.orders[self.column].keys
 
     def turned(self, column: str) -> str:
-        """The word for what a click on this column's heading asks for."""
-        descending = not self.descending if column == self.column else self.orders[column].descending
+        """The word for what a click on this column's heading asks for: its order, the same upside down, the usual."""
+        descending = self.orders[column].descending
+        if column == self.column:
+            if self.descending != descending and column != next(iter(self.orders)):
+                return ""
+            descending = not self.descending
         return f"-{column}" if descending else column
 
 

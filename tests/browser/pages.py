@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.make import PASSWORD
 
@@ -184,3 +184,31 @@ class SegmentEditor:
 
     def press(self, name: str) -> None:
         self.page.locator("#segment-form").get_by_role("button", name=name, exact=True).last.click()
+
+
+class List:
+    """Any list: rows that can be ticked, and what is done to those."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.rows = page.locator("[data-list] [data-row]")
+        self.bar = page.locator("#bulk")
+        self.dialog = page.locator("#dialog")
+        self.toast = page.locator("#toasts .note").last
+
+    def row(self, name: str) -> Locator:
+        return self.rows.filter(has_text=name)
+
+    def tick(self, *names: str) -> None:
+        for name in names:
+            self.row(name).locator("td.tick input").check()
+
+    def press(self, action: str) -> None:
+        self.bar.locator(f"button[value={action}]").click()
+
+    def agree(self) -> None:
+        self.dialog.locator("button[type=submit]").click()
+        expect(self.dialog).to_be_hidden()
+
+    def undo(self) -> None:
+        self.toast.locator("form button").click()
