@@ -11,8 +11,10 @@ from typing import Any
 
 import orjson
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
+    ColumnElement,
     Connection,
     Engine,
     Enum,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     Insert,
     Integer,
     MetaData,
+    Select,
     String,
     Text,
     bindparam,
@@ -86,6 +89,17 @@ def insert_or_ignore(table: Any, session: Any) -> Insert:
     """INSERT that leaves a row alone whose unique key is there already, on both databases."""
     build = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     return build(table).on_conflict_do_nothing()
+
+
+def among(key: Any, ids: Select[Any], dialect: str) -> ColumnElement[bool]:
+    """`key IN ids`, for changing many rows: PostgreSQL collects the ids and asks the key's index for each.
+
+    With IN it may believe that they are few, where nobody has counted the table since a mass change, and compare all
+    with all.
+    """
+    if dialect == "sqlite":
+        return key.in_(ids)
+    return key == func.any(func.array(ids.scalar_subquery(), type_=ARRAY(BigInteger)))
 
 
 def given_rows(dialect: str, types: Mapping[str, Any]) -> FromClause:

@@ -9,6 +9,7 @@ from flask_babel import gettext as _
 from sqlalchemy import ColumnElement, Select, update
 
 from app import clock
+from app.database import among
 from app.errors import RuleBroken
 from app.extensions import db
 
@@ -47,7 +48,7 @@ def mark_deleted(model: Any, which: Select[Any]) -> Deleted:
     # Locked in the order of their ids: two that change many at once would else wait in a circle.
     ids = which.with_only_columns(model.id).order_by(None).order_by(model.id).with_for_update(key_share=True, of=model)
     moment = clock.now()
-    rows = update(model).where(model.id.in_(ids), model.deleted_at.is_(None))
+    rows = update(model).where(among(model.id, ids, db.session.get_bind().dialect.name), model.deleted_at.is_(None))
     return Deleted(moment, _changed(rows, model, moment))
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import Select, delete, literal, select, update
 
 from app.clients.models import Client, ClientStatus, Tag, client_tag
 from app.clients.service import tags_named
-from app.database import insert_or_ignore
+from app.database import among, insert_or_ignore
 from app.extensions import db
 
 SETTABLE = (ClientStatus.ACTIVE, ClientStatus.UNSUBSCRIBED)
@@ -37,7 +37,8 @@ def set_status(which: Select[Client], status: ClientStatus) -> int:
     others = which.where(Client.status.not_in((status, ClientStatus.COMPLAINED)))
     # Locked in the order of their ids: two that change many at once would else wait in a circle.
     ids = others.with_only_columns(Client.id).order_by(None).order_by(Client.id).with_for_update(key_share=True)
-    return _count(update(Client).where(Client.id.in_(ids)).values(status=status))
+    chosen = among(Client.id, ids, db.session.get_bind().dialect.name)
+    return _count(update(Client).where(chosen).values(status=status))
 
 
 def _count(statement: Any) -> int:

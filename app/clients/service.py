@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from flask_babel import gettext as _
-from sqlalchemy import ColumnElement, Select, delete, exists, func, select
+from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
@@ -122,12 +122,17 @@ def restore_clients(user: User, moment: datetime) -> tuple[int, int]:
     deleted = select(func.count()).select_from(Client).where(Client.deleted_at == moment, *theirs)
     count = db.session.scalar(deleted) or 0
     same = aliased(Client)
-    in_use = exists().where(
-        same.owner_id == Client.owner_id, same.email_key == Client.email_key, same.deleted_at.is_(None)
+    # Not EXISTS, which PostgreSQL may join in a way that takes the square of their number.
+    in_use = (
+        select(same.id)
+        .where(same.owner_id == Client.owner_id, same.email_key == Client.email_key, same.deleted_at.is_(None))
+        .limit(1)
+        .correlate(Client)
+        .scalar_subquery()
     )
     try:
         with db.session.begin_nested():
-            back = bring_back(Client, moment, *theirs, ~in_use.correlate(Client))
+            back = bring_back(Client, moment, *theirs, in_use.is_(None))
     except IntegrityError:  # somebody adds one of them at this very moment
         raise RuleBroken(_("Some of these addresses were just added anew. Try again.")) from None
     if back:

@@ -15,7 +15,6 @@ depends_on = None
 
 THERE = sa.text("deleted_at IS NULL")
 DELETED = sa.text("deleted_at IS NOT NULL")
-NAMES = ["owner_id", "last_name", "first_name", "id"]
 
 
 def partial(name, table, columns, where, unique=False):
@@ -23,12 +22,10 @@ def partial(name, table, columns, where, unique=False):
 
 
 def upgrade():
-    op.drop_index("ix_client_by_name", table_name="client")
     with op.batch_alter_table("client") as batch:
         batch.add_column(sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True))
         batch.drop_constraint("uq_client_owner_id_email_key", type_="unique")
     partial("uq_client_owner_id_email_key", "client", ["owner_id", "email_key"], THERE, unique=True)
-    partial("ix_client_by_name", "client", NAMES, THERE)
     partial("ix_client_deleted", "client", ["deleted_at"], DELETED)
     with op.batch_alter_table("segment") as batch:
         batch.add_column(sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True))
@@ -56,9 +53,7 @@ def downgrade():
     with op.batch_alter_table("segment") as batch:
         batch.drop_column("deleted_at")
     op.drop_index("ix_client_deleted", table_name="client")
-    op.drop_index("ix_client_by_name", table_name="client")
     op.drop_index("uq_client_owner_id_email_key", table_name="client")
     with op.batch_alter_table("client") as batch:
         batch.create_unique_constraint("uq_client_owner_id_email_key", ["owner_id", "email_key"])
         batch.drop_column("deleted_at")
-    op.create_index("ix_client_by_name", "client", NAMES)
