@@ -1,9 +1,6 @@
 """HTTP details that every view shares: pages and fragments, redirects, errors, HTMX, languages."""
 
-import gzip
-import io
 import json
-import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
@@ -66,17 +63,6 @@ STATUS_OF: dict[type[GolubError], HTTPStatus] = {
 MOST_TICKED = 5000
 LARGEST_ID = 2**63 - 1  # what a column can hold
 HSTS_SECONDS = 365 * 24 * 3600
-COMPRESSED = {
-    "text/html",
-    "text/plain",
-    "text/calendar",
-    "application/xml",
-    "application/atom+xml",
-    "application/rss+xml",
-}
-SHORTEST_COMPRESSED = 500  # bytes; less gains nothing
-COMPRESSION = 5  # of 9: the rest takes twice the time for two per cent
-LONGEST_PADDING = 100  # bytes
 
 
 def wants_fragment() -> bool:
@@ -257,7 +243,6 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.before_request(_know_whether_we_write)
     app.teardown_request(_forget_whether_we_write)
     app.after_request(partial(_add_headers, security_headers(settings)))
-    app.after_request(_compress)
     app.register_error_handler(GolubError, _golub_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _fault)
@@ -297,27 +282,6 @@ def _add_headers(usual: dict[str, str], response: Response) -> Response:
     if request.endpoint != "static" and current_user.is_authenticated:
         # What one person sees, no shared cache may keep, and the back button after a log-out may not show.
         headers.setdefault("Cache-Control", "private, no-store")
-    return response
-
-
-def _compress(response: Response) -> Response:
-    """The answer, smaller where its reader takes gzip.
-
-    A page may show what somebody else chose, a search for instance, beside what is secret: where both compress
-    together, the length tells of it (BREACH). So a name of any length stands in the archive's header, and no length
-    says anything ("Heal the Breach", IEEE Access 2022).
-    """
-    if response.is_streamed or response.content_encoding or response.mimetype not in COMPRESSED:
-        return response
-    response.vary.add("Accept-Encoding")
-    body = response.get_data()
-    if len(body) < SHORTEST_COMPRESSED or not request.accept_encodings["gzip"] > 0:
-        return response
-    name, archive = "x" * secrets.randbelow(LONGEST_PADDING), io.BytesIO()
-    with gzip.GzipFile(name, "wb", COMPRESSION, archive, mtime=0) as file:
-        file.write(body)
-    response.set_data(archive.getvalue())
-    response.content_encoding = "gzip"
     return response
 
 

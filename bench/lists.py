@@ -26,6 +26,7 @@ RUNS = 5
 REQUESTS = 40  # of each page
 WARM_UP = 3
 _DAY = timedelta(days=1)
+BROWSER = {"Accept-Encoding": "gzip", "Sec-Fetch-Site": "same-origin"}
 NO_SERVER = 1  # a port that nobody is asked at
 
 
@@ -244,7 +245,7 @@ def _p95(browser: FlaskClient, path: str) -> float:
     took = []
     for _ in range(WARM_UP + REQUESTS):
         began = time.perf_counter()
-        answer = browser.get(path, headers={"Accept-Encoding": "gzip"})
+        answer = browser.get(path, headers=BROWSER)
         took.append((time.perf_counter() - began) * 1000)
         if answer.status_code != 200:
             raise RuntimeError(f"{path}: {answer.status}")

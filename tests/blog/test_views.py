@@ -528,6 +528,11 @@ def test_pages_are_smaller_for_who_takes_gzip(client: FlaskClient, write_post: W
     assert "Content-Encoding" not in client.get(path, headers={"Accept-Encoding": "gzip;q=0"}).headers
 
 
+def test_pages_of_whoever_is_logged_in_are_not_compressed_here(owner_client: FlaskClient) -> None:
+    """They hold secrets beside what others may choose: their length would tell."""
+    assert "Content-Encoding" not in owner_client.get("/blog/?q=x", headers={"Accept-Encoding": "gzip"}).headers
+
+
 def test_head_says_what_get_does(client: FlaskClient, write_post: WritePost) -> None:
     write_post("pigeons")
     for path in PUBLIC:
