@@ -52,7 +52,7 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
     from app.auth import views as auth  # noqa: PLC0415
     from app.blog import panel as blog  # noqa: PLC0415  views and panel are one blueprint
     from app.clients import bulk_views, import_views, segment_views  # noqa: PLC0415  one blueprint
-    from app.mailings import (  # noqa: PLC0415  # noqa: PLC0415
+    from app.mailings import (  # noqa: PLC0415
         calendar_views,
         client_history_views,
         compose_views,
@@ -63,11 +63,12 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
     )
     from app.manager import views as manager  # noqa: PLC0415
     from app.messages import bulk_views as messages  # noqa: PLC0415  brings its views along
+    from app.palette import views as palette  # noqa: PLC0415
 
     segment_conditions.init()
     of_clients = (bulk_views, import_views, segment_views)
     of_mailings = (calendar_views, client_history_views, compose_views, list_views, log_views, run_views)
-    modules = (health, auth, account, blog, *of_clients, messages, *of_mailings, manager)
+    modules = (health, auth, account, blog, *of_clients, messages, *of_mailings, manager, palette)
     for blueprint in dict.fromkeys(module.blueprint for module in modules):
         app.register_blueprint(blueprint)
     if settings.inbox_enabled:

@@ -86,6 +86,7 @@ TABLE: dict[str, Wall] = {
         ),
         Wall(EVERYBODY),
     ),
+    "palette.search": Wall(WHOEVER_IS_IN),
     # One's own account.
     **dict.fromkeys(
         (

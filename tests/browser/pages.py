@@ -212,3 +212,17 @@ class List:
 
     def undo(self) -> None:
         self.toast.locator("form button").click()
+
+
+class Palette:
+    """The command palette, from any page of whoever is logged in."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.dialog = page.locator("#palette")
+        self.field = page.get_by_role("combobox", name="Jump to a client, mailing, message or page")
+        self.chosen = page.locator("#palette [role=option][aria-selected=true]")
+
+    def open(self) -> None:
+        self.page.keyboard.press("Control+k")
+        expect(self.chosen).to_be_visible()
