@@ -62,13 +62,27 @@ def _register_blueprints(app: Flask, settings: Settings) -> None:
         segment_conditions,
     )
     from app.manager import views as manager  # noqa: PLC0415
-    from app.messages import bulk_views as messages  # noqa: PLC0415  brings its views along
+    from app.messages import bulk_views as message_lists  # noqa: PLC0415  one blueprint
+    from app.messages import desk_views as message_desk  # noqa: PLC0415
     from app.palette import views as palette  # noqa: PLC0415
+    from app.pictures import views as pictures  # noqa: PLC0415
 
     segment_conditions.init()
     of_clients = (bulk_views, import_views, segment_views)
     of_mailings = (calendar_views, client_history_views, compose_views, list_views, log_views, run_views)
-    modules = (health, auth, account, blog, *of_clients, messages, *of_mailings, manager, palette)
+    modules = (
+        health,
+        auth,
+        account,
+        pictures,
+        blog,
+        *of_clients,
+        message_lists,
+        message_desk,
+        *of_mailings,
+        manager,
+        palette,
+    )
     for blueprint in dict.fromkeys(module.blueprint for module in modules):
         app.register_blueprint(blueprint)
     if settings.inbox_enabled:

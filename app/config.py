@@ -172,6 +172,7 @@ class Settings(BaseSettings):
     deliver_slice_seconds: Annotated[float, Field(gt=0, le=300)] = 10
     deliver_connections: Annotated[int, Field(ge=1, le=50)] = 4
     import_max_mb: Annotated[int, Field(ge=1, le=2000)] = 200
+    pictures_max_mb: Annotated[int, Field(ge=1, le=100_000)] = 500  # of one user, all together
     import_max_rows: Annotated[int, Field(ge=1, le=50_000_000)] = 5_000_000
     retry_first_seconds: Annotated[int, Field(ge=1, le=86400)] = 60
     retry_longest_seconds: Annotated[int, Field(ge=1, le=86400)] = 3600

@@ -157,3 +157,23 @@ def test_on_sqlite_foreign_keys_are_on_again_afterwards(build: Build) -> None:
                 assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
         else:
             assert inspect(db.engine).get_foreign_keys("client")
+
+
+def test_pictures_that_were_there_before_those_of_letters_stay(build: Build) -> None:
+    with build("pictures").app_context():
+        upgrade(revision="f85b1e3c7d60")
+        db.session.execute(
+            text("INSERT INTO picture (key, alt, width, height, created_at) VALUES ('k', 'A dove', 480, 240, :now)"),
+            {"now": "2026-01-01 00:00:00.000000+00:00"},
+        )
+        for width in (240, 480):
+            values = {"width": width, "image": b"x" * width}
+            db.session.execute(text("INSERT INTO picture_size VALUES (1, :width, :image)"), values)
+        db.session.commit()
+        upgrade()
+        query = text("SELECT format, weight, used_at, alt FROM picture")
+        assert db.session.execute(query).one() == ("webp", 720, None, "A dove")
+        db.session.commit()
+        downgrade(revision="f85b1e3c7d60")
+        assert db.session.scalar(text("SELECT count(*) FROM picture_size")) == 2
+        db.session.remove()

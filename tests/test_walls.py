@@ -24,7 +24,7 @@ from app.delivery.models import Delivery, Run
 from app.extensions import db
 from app.mailings import jobs, service
 from app.mailings.models import Mailing
-from app.messages.models import Message, MessageVersion
+from app.messages.models import Message, MessageDraft, MessageVersion
 from tests import make
 
 GUEST, USER, MANAGER, EDITOR, ADMIN = "guest", "user", "manager", "editor", "admin"
@@ -131,6 +131,8 @@ TABLE: dict[str, Wall] = {
             "clients.export_xlsx",
             "messages.create_message",
             "messages.preview_typed",
+            "messages.autosave_new",
+            "messages.list_pictures",
             "messages.check_typed",
             "messages.make_text",
             "messages.choose_client",
@@ -194,6 +196,7 @@ TABLE: dict[str, Wall] = {
             "clients.cancel_import",
             "clients.delete_import",
             "clients.download_bad_rows",
+            "messages.discard_draft",
         ),
         Wall(own=OWNERS, others=(OUT, ABSENT, FORBIDDEN, FORBIDDEN, ABSENT)),
     ),
@@ -205,6 +208,7 @@ TABLE: dict[str, Wall] = {
             "messages.share_message",
             "messages.unshare_message",
             "messages.test_message",
+            "messages.autosave_message",
             "messages.list_versions",
             "messages.preview_version",
             "messages.restore_version",
@@ -247,7 +251,8 @@ TABLE: dict[str, Wall] = {
         ),
         Wall(own=EDITORS, others=EDITORS),
     ),
-    "blog.show_picture": Wall((ABSENT,) * 5),  # of a key that there is none of
+    # Of keys that there are none of.
+    **dict.fromkeys(("blog.show_picture", "pictures.show_picture"), Wall((ABSENT,) * 5)),
 }
 
 
@@ -289,6 +294,8 @@ def things_of(app: Flask, owner_id: int, *, shared: bool) -> dict[str, Any]:
         mailing = make.mailing(owner, name=SECRET, message=make.message(owner, subject=SECRET))
         post = make.post(owner, title=SECRET, html=f"<p>{SECRET}</p>")
         run = service.start_now(mailing)
+        draft = MessageDraft(owner_id=owner_id, fields={"subject": SECRET})
+        db.session.add(draft)
         file = Import(owner_id=owner_id, status=ImportStatus.READY, file_name=SECRET, size=0)
         db.session.add(file)
         db.session.commit()
@@ -311,6 +318,8 @@ def things_of(app: Flask, owner_id: int, *, shared: bool) -> dict[str, Any]:
             "post_id": post.id,
             "key": "0" * 32,
             "width": 480,
+            "ending": "jpg",
+            "draft_id": draft.id,
         }
 
 
@@ -323,6 +332,7 @@ def state_of(app: Flask, things: dict[str, Any]) -> list[dict[str, Any]]:
         "message_id": Message,
         "mailing_id": Mailing,
         "run_id": Run,
+        "draft_id": MessageDraft,
     }
     kinds |= {"user_id": User, "login_id": Login, "post_id": Post}
     with app.app_context():

@@ -16,7 +16,8 @@ from app.database import only_reads
 from app.delivery.models import Attempt, Delivery, Run
 from app.extensions import db
 from app.mailings.models import Mailing
-from app.messages.models import Message
+from app.messages.models import Message, MessageDraft
+from app.pictures.models import Picture
 from app.sink import Sink
 
 ROWS_AT_ONCE = 1000
@@ -27,6 +28,8 @@ account.json     your account
 clients.csv      your address book, with tags; attributes are JSON
 segments.json    your segments
 messages.json    your messages, also those that you deleted and mailings still use
+drafts.json      what you typed and did not save
+pictures.json    your pictures; those of letters are at /pictures/KEY.FORMAT
 mailings.json    your mailings
 runs.csv         each time that a mailing ran, and the letter as it was sent
 deliveries.csv   each message planned, and what became of it; "unknown": it may have arrived, the answer never came
@@ -63,6 +66,8 @@ def _files(user_id: int) -> Iterator[tuple[str, Iterable[str]]]:
     yield "clients.csv", _clients(user_id)
     yield "segments.json", _json(select(Segment).where(Segment.owner_id == user_id), Segment)
     yield "messages.json", _json(select(Message).where(Message.owner_id == user_id), Message)
+    yield "drafts.json", _json(select(MessageDraft).where(MessageDraft.owner_id == user_id), MessageDraft)
+    yield "pictures.json", _json(select(Picture).where(Picture.author_id == user_id), Picture)
     yield "mailings.json", _json(select(Mailing).where(Mailing.owner_id == user_id), Mailing)
     yield "runs.csv", _csv(Run, Run.owner_id == user_id)
     yield "deliveries.csv", _csv(Delivery, Delivery.run_id.in_(runs))

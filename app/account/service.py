@@ -18,6 +18,7 @@ from app.mailings import service as mailings
 from app.mailings.models import Mailing
 from app.messages import service as messages
 from app.messages.models import Message
+from app.pictures.service import forget_those_of
 
 ROWS_AT_ONCE = 5000  # each in a transaction of its own: nobody waits long for SQLite's one writer
 
@@ -83,6 +84,7 @@ def erase_some(user_id: int) -> bool:
     _leave_shared_messages(user)
     audit.record(Action.ACCOUNT_ERASED, owner_id=user.id, subject=f"user {user.id}")
     db.session.execute(delete(Message).where(Message.owner_id == user_id))
+    forget_those_of(user_id, messages.picture_keys())
     db.session.delete(user)
     return True
 

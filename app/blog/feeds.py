@@ -31,6 +31,7 @@ FOR_PEOPLE_WITH_ACCOUNTS = (
     "/manager/",
     "/messages/",
     "/overview",
+    "/search",
 )
 
 Format = Literal["atom", "rss"]

@@ -26,12 +26,15 @@ from app import clock
 from app.auth.models import User
 from app.blog import html as article
 from app.blog import service
-from app.blog.models import Picture, Post
+from app.blog.models import Post
 from app.blog.slugs import slug_of
 from app.errors import RuleBroken
 from app.extensions import db
 from app.fields import LocalTimeField
 from app.mailings.schedule import local_to_utc
+from app.pictures.models import Picture
+from app.pictures.queries import of_articles
+from app.pictures.service import LONGEST_ALT
 from app.web import LANGUAGES
 
 LARGEST_ID = 2**31 - 1
@@ -78,7 +81,7 @@ class PostForm(FlaskForm):
     cover_id = HiddenField()
     cover_alt = StringField(
         _l("What the cover shows"),
-        [Length(max=article.LONGEST_ALT, message=_l("At most %(max)d characters."))],
+        [Length(max=LONGEST_ALT, message=_l("At most %(max)d characters."))],
         description=_l("For those who can't see it. Leave it empty when it only decorates."),
         filters=[_tidy],
     )
@@ -103,7 +106,8 @@ class PostForm(FlaskForm):
         """The cover that is chosen now, if it is there."""
         chosen = self.cover_id.data or ""
         number = int(chosen) if chosen.isascii() and chosen.isdigit() and len(chosen) < 11 else 0
-        return db.session.get(Picture, number) if 0 < number <= LARGEST_ID and not self.remove_cover.data else None
+        is_chosen = 0 < number <= LARGEST_ID and not self.remove_cover.data
+        return db.session.scalar(of_articles().where(Picture.id == number)) if is_chosen else None
 
     def validate_html(self, field: Field) -> None:
         try:
@@ -199,7 +203,7 @@ class PictureForm(FlaskForm):
     picture = FileField(_l("Picture"), [FileRequired(_l("Choose a picture first."))])
     alt = StringField(
         _l("What the picture shows"),
-        [Length(max=article.LONGEST_ALT, message=_l("At most %(max)d characters."))],
+        [Length(max=LONGEST_ALT, message=_l("At most %(max)d characters."))],
         description=_l("For those who can't see it. Leave it empty when it only decorates."),
         filters=[_tidy],
     )

@@ -7,13 +7,13 @@ import nh3
 from flask_babel import gettext as _
 from markupsafe import Markup, escape
 
-from app.blog.models import Picture
 from app.blog.pictures import shown_path_of, srcset
 from app.errors import RuleBroken
 from app.messages.content import check_nesting, text_of
+from app.pictures.models import Picture
+from app.pictures.service import LONGEST_ALT
 
 LARGEST_ARTICLE = 500_000  # bytes of UTF-8
-LONGEST_ALT = 300  # characters
 
 
 def _words(text: str) -> set[str]:

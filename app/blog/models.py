@@ -1,13 +1,14 @@
-"""Blog articles, their pictures, and the addresses they once had."""
+"""Blog articles, and the addresses they once had."""
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text
+from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app import clock
 from app.auth.models import User
 from app.database import Base, BigId, Json
+from app.pictures.models import Picture
 
 
 class Post(Base):
@@ -33,7 +34,7 @@ class Post(Base):
     deleted_at: Mapped[datetime | None] = mapped_column()
 
     author: Mapped[User | None] = relationship()
-    cover: Mapped["Picture | None"] = relationship()
+    cover: Mapped[Picture | None] = relationship()
 
     __table_args__ = (Index("ix_post_published", "published_at", "id"),)
 
@@ -45,32 +46,6 @@ class FormerSlug(Base):
 
     slug: Mapped[str] = mapped_column(String(200), primary_key=True)
     post_id: Mapped[int] = mapped_column(ForeignKey("post.id", ondelete="CASCADE"), index=True)
-
-
-class Picture(Base):
-    """A picture as an author gave it to us, re-encoded; `key` is its part of the public address."""
-
-    __tablename__ = "picture"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(String(32), unique=True)  # random: the address tells nothing and never changes
-    author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id", ondelete="SET NULL"), index=True)
-    alt: Mapped[str] = mapped_column(String(300), default="")
-    width: Mapped[int] = mapped_column()  # pixels, of the largest size
-    height: Mapped[int] = mapped_column()
-    created_at: Mapped[datetime] = mapped_column(default=clock.now)
-
-    sizes: Mapped[list["PictureSize"]] = relationship(order_by="PictureSize.width", passive_deletes=True)
-
-
-class PictureSize(Base):
-    """One of a picture's responsive sizes."""
-
-    __tablename__ = "picture_size"
-
-    picture_id: Mapped[int] = mapped_column(ForeignKey("picture.id", ondelete="CASCADE"), primary_key=True)
-    width: Mapped[int] = mapped_column(primary_key=True)  # pixels
-    image: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)  # WebP without metadata
 
 
 class ViewBatch(Base):

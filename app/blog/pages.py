@@ -13,8 +13,8 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from app.blog.counter import is_robot
-from app.blog.models import Picture
 from app.blog.queries import Article, Card, Cover
+from app.pictures.models import Picture
 
 SHORTEST_COMPRESSED = 500  # bytes; less gains nothing
 COMPRESSION = 5  # of 9: the rest takes twice the time for two per cent

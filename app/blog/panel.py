@@ -2,8 +2,9 @@
 
 from datetime import datetime
 from http import HTTPStatus
+from typing import IO
 
-from flask import Response, flash, get_template_attribute, jsonify, request, url_for
+from flask import Response, current_app, flash, get_template_attribute, jsonify, request, url_for
 from flask_babel import gettext as _
 from markupsafe import Markup
 from sqlalchemy import select
@@ -15,10 +16,10 @@ from app.auth.access import requires, signed_in
 from app.auth.roles import Permission
 from app.blog import html as article
 from app.blog import panel_queries as queries
-from app.blog import pictures as drawing
+from app.blog import pictures as addresses
 from app.blog import service
 from app.blog.forms import SUMMARY_SHOWN, Intent, PictureForm, PostForm, PublishForm, typed
-from app.blog.models import Picture, PictureSize, Post
+from app.blog.models import Post
 from app.blog.panel_queries import PostState
 from app.blog.views import blueprint
 from app.errors import NotFound, RuleBroken
@@ -26,19 +27,23 @@ from app.extensions import db
 from app.images import BadPicture
 from app.mailings.schedule import local_to_utc
 from app.paging import paginate
+from app.pictures import views as pictures
+from app.pictures.drawing import MOST_BYTES
+from app.pictures.models import Picture, PictureFormat
+from app.pictures.queries import of_articles
+from app.pictures.service import add_to_articles
 
 MANAGE = "/blog/manage"
 ONE = f"{MANAGE}/<int(max=2147483647):post_id>"  # no id is larger than its column
 PICTURES_SHOWN = 24
-FOREVER = "public, max-age=31536000, immutable"  # a picture's address is of that picture alone
 ORDERS = {
     "changed": ((Post.updated_at, Post.id), True),
     "views": ((Post.views, Post.id), True),
     "title": ((Post.title, Post.id), False),
 }
 
-blueprint.add_app_template_global(drawing.path_of, "picture_path")
-blueprint.add_app_template_global(drawing.shown_path_of, "picture_shown_path")
+blueprint.add_app_template_global(addresses.path_of, "picture_path")
+blueprint.add_app_template_global(addresses.shown_path_of, "picture_shown_path")
 
 
 # ── Looking ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,7 +113,8 @@ def _tags_of(text: str) -> list[str]:
 
 
 def _picture_of(number: str) -> Picture | None:
-    return db.session.get(Picture, int(number)) if number.isascii() and number.isdigit() and len(number) < 10 else None
+    is_number = number.isascii() and number.isdigit() and len(number) < 10
+    return db.session.scalar(of_articles().where(Picture.id == int(number))) if is_number else None
 
 
 # ── Writing ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -177,7 +183,7 @@ def _take_cover(form: PostForm) -> None:
     if not isinstance(file, FileStorage) or not file.filename:
         return
     try:
-        picture = service.add_picture(signed_in(), file.stream, form.cover_alt.data or "")
+        picture = _kept(file.stream, form.cover_alt.data)
     except BadPicture as error:
         form.cover.errors = [str(error)]
         return
@@ -259,7 +265,7 @@ def _form_page(form: PostForm, post: Post | None) -> Response:
         known_tags=queries.known_tags(),
         summary_shown=SUMMARY_SHOWN,
         draft_at=_draft_time(form, post),
-        largest_picture=drawing.MOST_BYTES,
+        largest_picture=MOST_BYTES,
     )
 
 
@@ -386,7 +392,7 @@ def manage_pictures() -> Response:
     picture = None
     if form.validate_on_submit():
         try:
-            picture = service.add_picture(signed_in(), form.picture.data.stream, form.alt.data or "")
+            picture = _kept(form.picture.data.stream, form.alt.data)
             db.session.commit()
         except BadPicture as error:
             form.picture.errors = [str(error)]
@@ -405,6 +411,10 @@ def manage_pictures() -> Response:
     )
 
 
+def _kept(file: IO[bytes], alt: str | None) -> Picture:
+    return add_to_articles(signed_in(), file, alt or "", current_app.config["SETTINGS"].pictures_max_mb)
+
+
 def _wants_json() -> bool:
     return request.accept_mimetypes.best == "application/json"
 
@@ -416,7 +426,7 @@ def _picture_as_json(picture: Picture | None, form: PictureForm) -> Response:
         return answer
     answer = jsonify(
         id=picture.id,
-        src=drawing.shown_path_of(picture),
+        src=addresses.shown_path_of(picture),
         alt=picture.alt,
         width=picture.width,
         height=picture.height,
@@ -427,20 +437,7 @@ def _picture_as_json(picture: Picture | None, form: PictureForm) -> Response:
 
 @blueprint.get("/blog/pictures/<key>/<int(max=99999):width>.webp")
 def show_picture(key: str, width: int) -> Response:
-    """Open to everybody: whoever knows the address was given it."""
-    wanted = (
-        select(PictureSize.image)
-        .join(Picture, Picture.id == PictureSize.picture_id)
-        .where(Picture.key == key.replace("\0", ""), PictureSize.width == width)
-    )
-    image = db.session.scalar(wanted)
-    if image is None:
-        raise NotFound(_("There is no such picture."))
-    response = Response(image, mimetype="image/webp")
-    response.headers["Cache-Control"] = FOREVER
-    response.set_etag(f"{key}-{width}")
-    response.make_conditional(request)
-    return response
+    return pictures.served(key, PictureFormat.WEBP, width)
 
 
 # ── Shared ──────────────────────────────────────────────────────────────────────────────────────────────────

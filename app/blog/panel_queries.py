@@ -6,8 +6,10 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import load_only, selectinload
 
 from app import clock
-from app.blog.models import Picture, Post
+from app.blog.models import Post
 from app.extensions import db
+from app.pictures.models import Picture
+from app.pictures.queries import of_articles
 from app.search import containing
 
 TAGS_SUGGESTED = 30
@@ -79,4 +81,4 @@ def known_tags() -> list[str]:
 
 
 def pictures_newest_first() -> Select[Picture]:
-    return select(Picture).order_by(Picture.id.desc())
+    return of_articles().order_by(Picture.id.desc())

@@ -14,12 +14,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import defer, joinedload
 
 from app import clock
-from app.blog.models import FormerSlug, Picture, Post
+from app.blog.models import FormerSlug, Post
 from app.clients.models import Client
 from app.delivery.models import Run
 from app.extensions import db
 from app.mailings.models import Mailing, MailingStatus
 from app.paging import Page, paginate
+from app.pictures.models import Picture
 from app.search import containing
 
 WORDS_A_MINUTE = 200  # what people read of a text on a screen

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from typing import IO
 
 from flask_babel import gettext as _
 from sqlalchemy import delete as delete_rows
@@ -15,11 +14,13 @@ from app import clock
 from app.auth import audit
 from app.auth.models import Action, User
 from app.blog import html as article
-from app.blog import pictures
-from app.blog.models import FormerSlug, Picture, PictureSize, Post
+from app.blog.models import FormerSlug, Post
 from app.blog.slugs import RESERVED, numbered, slug_of
 from app.errors import RuleBroken
 from app.extensions import db
+from app.pictures import queries as pictures
+from app.pictures.models import Picture
+from app.pictures.service import tidy_alt
 
 LONGEST_TITLE = 200  # characters, as all of these
 LONGEST_SUMMARY = 500
@@ -119,7 +120,7 @@ def clean(html: str) -> str:
         BadArticle, BadContent: see `app.blog.html.check`.
     """
     keys = article.keys_in(html)
-    found = db.session.scalars(select(Picture).where(Picture.key.in_(keys))) if keys else ()
+    found = db.session.scalars(pictures.of_articles().where(Picture.key.in_(keys))) if keys else ()
     return article.sanitise(html, {picture.key: picture for picture in found})
 
 
@@ -247,22 +248,6 @@ def _note(post: Post, action: Action) -> None:
 # ── Pictures ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def add_picture(author: User, file: IO[bytes], alt: str = "") -> Picture:
-    """Raises: BadPicture."""
-    made = pictures.make_sizes(file)
-    picture = Picture(
-        key=secrets.token_hex(16), author_id=author.id, alt=tidy_alt(alt), width=made.width, height=made.height
-    )
-    picture.sizes = [PictureSize(width=width, image=image) for width, image in made.images.items()]
-    db.session.add(picture)
-    db.session.flush()
-    return picture
-
-
 def describe(picture: Picture, alt: str) -> None:
     """What is told to those who can't see it; empty for a picture that only decorates."""
     picture.alt = tidy_alt(alt)
-
-
-def tidy_alt(alt: str) -> str:
-    return " ".join(alt.replace("\0", "").split())[: article.LONGEST_ALT]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, Field, StringField, TextAreaField, ValidationError
+from wtforms import BooleanField, Field, HiddenField, StringField, TextAreaField, ValidationError
 from wtforms.validators import DataRequired
 
 from app.messages import content
@@ -17,6 +17,8 @@ class MessageForm(FlaskForm):
     preheader = StringField(_l("Preview text"))
     html = TextAreaField(_l("Letter"), [DataRequired(_l("Write the letter."))])
     text = TextAreaField(_l("Text part"))
+    version = HiddenField()  # of the message when the form was opened: see app.messages.drafts
+    draft = HiddenField()  # the mark of what this window has autosaved
     is_shared = BooleanField(_l("Share it in the common library"))
 
     def validate_subject(self, field: Field) -> None:

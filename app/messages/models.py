@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from html import escape
+from typing import Any
 
 from sqlalchemy import ColumnElement, ForeignKey, Index, String, Text, case, func
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -9,13 +10,15 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app import clock
 from app.auth.models import User
-from app.database import Base, partial_index
+from app.database import Base, Json, partial_index
 
 # What a mail program shows beside the subject: first in the letter, and never seen in it.
 BEFORE_PREHEADER = (
     '<div style="display:none;max-height:0;overflow:hidden;font-size:1px;line-height:1px;color:#ffffff;opacity:0">'
 )
-AFTER_PREHEADER = "</div>"
+# Mail programs fill their line with what follows: blanks, each kept apart from the next by what has no width.
+FILLER = "&zwnj;&nbsp;" * 150
+AFTER_PREHEADER = FILLER + "</div>"
 
 
 def hidden(preheader: str) -> str:
@@ -60,6 +63,20 @@ class Message(Base):
         for character in "&<>":
             words = func.replace(words, character, escape(character))
         return case((cls.preheader == "", cls.html), else_=BEFORE_PREHEADER + words + AFTER_PREHEADER + cls.html)
+
+
+class MessageDraft(Base):
+    """What somebody was typing in one window, and has not saved: see `app.messages.drafts`."""
+
+    __tablename__ = "message_draft"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"))  # whoever types
+    message_id: Mapped[int | None] = mapped_column(ForeignKey("message.id", ondelete="CASCADE"), index=True)
+    fields: Mapped[dict[str, Any]] = mapped_column(Json)  # the form's, by name, as they were typed
+    saved_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+    __table_args__ = (Index("ix_message_draft_of_owner", "owner_id", "id"),)
 
 
 class MessageVersion(Base):

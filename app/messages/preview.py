@@ -39,10 +39,14 @@ def framed(subject: str, html: str) -> Response:
     return page(filled(subject), merge_fields.fill(clean, merge_fields.sample_of, html=True))
 
 
-def page(subject: str, html: str, *, status: int = HTTPStatus.OK) -> Response:
-    """The page of sanitised HTML for the frame. In the place of pictures from other hosts stand their words."""
+def page(subject: str, html: str, *, status: int = HTTPStatus.OK, is_dark: bool = False) -> Response:
+    """The page of sanitised HTML for the frame. In the place of pictures from other hosts stand their words.
+
+    is_dark: on a dark page, as mail programs begin with that leave the letter's own colours alone.
+    """
     html = _PICTURE.sub(_without_address, html)
-    response = make_response(render_template("messages/preview.html", subject=subject, html=html), status)
+    body = render_template("messages/preview.html", subject=subject, html=html, is_dark=is_dark)
+    response = make_response(body, status)
     response.headers["Content-Security-Policy"] = POLICY
     return response
 

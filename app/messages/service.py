@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask_babel import gettext as _
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import Select, case, func, select, union_all
 from sqlalchemy import delete as delete_rows
 
 from app import clock
@@ -15,6 +15,7 @@ from app.extensions import db
 from app.messages import content, queries
 from app.messages.models import Message, MessageVersion, hidden
 from app.messages.preview import Letter
+from app.pictures import service as pictures
 from app.undo import Deleted, bring_back, mark_deleted
 
 VERSIONS_KEPT = 50
@@ -98,6 +99,7 @@ def _write(message: Message, data: MessageData) -> None:
     message.html = content.parse_html(data.html)
     message.text = content.parse_text(data.text)
     message.is_shared = data.is_shared
+    pictures.keep_those_in(message.html)
 
 
 def _written(message: Message) -> dict[str, str]:
@@ -142,6 +144,13 @@ def copy(message: Message, owner: User) -> Message:
     db.session.flush()
     _keep_version(made, owner)
     return made
+
+
+def picture_keys() -> set[str]:
+    """The keys of all pictures of letters that any message or version shows. Reads them all: for jobs."""
+    bodies = union_all(select(Message.html), select(MessageVersion.html)).subquery()
+    showing = select(bodies.c.html).where(bodies.c.html.contains("/pictures/"))
+    return set().union(*map(pictures.keys_in, db.session.scalars(showing.execution_options(yield_per=100))))
 
 
 def set_shared(message: Message, is_shared: bool) -> None:

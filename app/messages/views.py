@@ -18,10 +18,11 @@ from app.clients import queries as clients
 from app.clients.models import Client
 from app.errors import NotFound
 from app.extensions import db
-from app.messages import checks, content, layouts, preview, queries, service
+from app.messages import checks, content, drafts, layouts, preview, queries, service
 from app.messages.forms import MessageForm
-from app.messages.models import Message, MessageVersion
+from app.messages.models import Message, MessageDraft, MessageVersion
 from app.paging import COUNTED, Order, count_some, paginate, sorting
+from app.pictures.drawing import MOST_BYTES
 from app.queue import enqueue
 
 MOST_NAMED = 8  # of what was left out of a letter
@@ -34,6 +35,7 @@ ORDERS = {
     "changed": Order((Message.updated_at, Message.id), descending=True),
     "subject": Order((Message.subject, Message.id)),
 }
+DRAFTS_OFFERED = 5
 
 blueprint = Blueprint("messages", __name__, url_prefix="/messages")
 
@@ -135,9 +137,11 @@ def create_message() -> Response:
     form = MessageForm()
     if not form.is_submitted():
         form.html.data = layouts.read(request.args.get("layout", ""), web.locale())
+        _go_on_with_draft(form, None)
     if not form.validate_on_submit():
         return _form_page(form, None)
     message = service.create(signed_in(), form.parsed())
+    drafts.forget(signed_in(), None, form.draft.data or "")
     db.session.commit()
     flash(_("The message is saved."), "success")
     _say_what_was_left_out(form)
@@ -148,15 +152,44 @@ def create_message() -> Response:
 @requires(Permission.OWN_THINGS)
 @web.takes_files
 def edit_message(message_id: int) -> Response:
-    message = _editable(message_id)
+    message = editable_message(message_id)
     form = MessageForm(obj=message)
-    if not form.validate_on_submit():
+    if not form.is_submitted():
+        form.version.data = drafts.version_of(message)
+        _go_on_with_draft(form, message)
+    if not form.validate_on_submit() or not _is_current(form, message):
         return _form_page(form, message)
     service.edit(message, form.parsed(), signed_in())
+    drafts.forget(signed_in(), message, form.draft.data or "")
     db.session.commit()
     flash(_("The message is saved."), "success")
     _say_what_was_left_out(form)
     return _show(message)
+
+
+def _go_on_with_draft(form: MessageForm, message: Message | None) -> None:
+    """Fill the form with what was typed and not saved, when the address names such a draft."""
+    number = request.args.get("draft", type=int)
+    if number is None or not 0 < number < 2**31:
+        return
+    draft = db.session.scalar(drafts.beside(signed_in(), message).where(MessageDraft.id == number))
+    if draft is not None:
+        for name in (*drafts.FIELDS, "version"):
+            form[name].data = draft.fields.get(name, "")
+        form.draft.data = drafts.mark_of(draft)
+
+
+def _is_current(form: MessageForm, message: Message) -> bool:
+    """Whether nobody saved meanwhile. If somebody did, the form says so, and its next try goes over what they saved."""
+    if form.version.data in ("", None, drafts.version_of(message)):
+        return True
+    form.form_errors.append(
+        _("This message was saved in another window meanwhile. Your text is below, and not lost.")
+        + " "
+        + _("Saving once more goes over the other one, which stays among the versions.")
+    )
+    form.version.raw_data, form.version.data = None, drafts.version_of(message)
+    return False
 
 
 # ── While writing: what is typed is looked at, and nothing of it is kept ──
@@ -171,7 +204,7 @@ def preview_typed() -> Response:
         letter = preview.letter_for(MessageForm().typed(), preview.reader_of(_chosen_client()))
     except content.BadContent as error:
         return preview.refused(str(error))
-    return preview.page(letter.subject, letter.html)
+    return preview.page(letter.subject, letter.html, is_dark=request.form.get("dark") == "1")
 
 
 @blueprint.post("/check")
@@ -212,7 +245,7 @@ def test_new_message() -> Response:
 @limit_test_letters
 @web.takes_files
 def test_message(message_id: int) -> Response:
-    return _tested(MessageForm(), _editable(message_id))
+    return _tested(MessageForm(), editable_message(message_id))
 
 
 def _tested(form: MessageForm, message: Message | None) -> Response:
@@ -236,7 +269,7 @@ def _tested(form: MessageForm, message: Message | None) -> Response:
 @blueprint.get(f"{ONE}/versions")
 @requires(Permission.OWN_THINGS)
 def list_versions(message_id: int) -> Response:
-    message = _editable(message_id)
+    message = editable_message(message_id)
     versions = db.session.scalars(queries.versions_for_list(message)).all()
     shown = request.args.get("shown", type=int)
     return web.render(
@@ -252,14 +285,14 @@ def list_versions(message_id: int) -> Response:
 @blueprint.get(f"{VERSION}/preview")
 @requires(Permission.OWN_THINGS)
 def preview_version(message_id: int, version_id: int) -> Response:
-    version = _version(_editable(message_id), version_id)
+    version = _version(editable_message(message_id), version_id)
     return preview.framed(version.subject, version.html)
 
 
 @blueprint.post(f"{VERSION}/restore")
 @requires(Permission.OWN_THINGS)
 def restore_version(message_id: int, version_id: int) -> Response:
-    message = _editable(message_id)
+    message = editable_message(message_id)
     service.restore(message, _version(message, version_id), signed_in())
     db.session.commit()
     flash(_("The message is as it was then. The other versions are kept."), "success")
@@ -272,7 +305,7 @@ def restore_version(message_id: int, version_id: int) -> Response:
 @blueprint.post(f"{ONE}/delete")
 @requires(Permission.OWN_THINGS)
 def delete_message(message_id: int) -> Response:
-    deleted = service.delete(_editable(message_id))
+    deleted = service.delete(editable_message(message_id))
     db.session.commit()
     web.flash_undoable(_("The message is deleted."), url_for("messages.undo_messages"), at=deleted.moment.isoformat())
     return web.redirect_to(url_for("messages.list_messages"))
@@ -291,7 +324,7 @@ def copy_message(message_id: int) -> Response:
 @blueprint.post(f"{ONE}/share")
 @requires(Permission.OWN_THINGS)
 def share_message(message_id: int) -> Response:
-    message = _editable(message_id)
+    message = editable_message(message_id)
     service.set_shared(message, True)
     db.session.commit()
     flash(_("Everybody finds this message in the common library now."), "success")
@@ -301,7 +334,7 @@ def share_message(message_id: int) -> Response:
 @blueprint.post(f"{ONE}/unshare")
 @requires(Permission.OWN_THINGS)
 def unshare_message(message_id: int) -> Response:
-    message = _editable(message_id)
+    message = editable_message(message_id)
     service.set_shared(message, False)
     db.session.commit()
     flash(_("The message is yours alone again."), "success")
@@ -321,6 +354,9 @@ def _form_page(form: MessageForm, message: Message | None) -> Response:
         layout=request.args.get("layout", ""),
         is_blank=message is None and not form.is_submitted(),
         clients=_clients(""),
+        drafts=[] if form.is_submitted() else _other_drafts(form, message),
+        version=drafts.version_of(message),
+        largest_picture=MOST_BYTES,
         best_subject=BEST_SUBJECT,
         best_preheader=BEST_PREHEADER,
         **_checked(form.typed()),
@@ -329,6 +365,12 @@ def _form_page(form: MessageForm, message: Message | None) -> Response:
         # Whichever button it was: what comes back is the form.
         response.headers["HX-Retarget"], response.headers["HX-Reswap"] = "#message-form", "outerHTML"
     return response
+
+
+def _other_drafts(form: MessageForm, message: Message | None) -> Sequence[MessageDraft]:
+    """What is typed in other windows, or was in windows that are closed."""
+    found = db.session.scalars(drafts.beside(signed_in(), message).limit(DRAFTS_OFFERED)).all()
+    return [draft for draft in found if drafts.mark_of(draft) != form.draft.data]
 
 
 def _checked(typed: Message) -> dict[str, Any]:
@@ -379,7 +421,12 @@ def _name_of(person: User | None) -> str:
 # ── Loading ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _editable(message_id: int) -> Message:
+def editable_message(message_id: int) -> Message:
+    """The message, for whoever may change it.
+
+    Raises:
+        NotFound
+    """
     message = db.session.scalar(queries.editable_by(signed_in()).where(Message.id == message_id))
     return _found(message)
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 import pytest
 
 from app.blog import html as article
-from app.blog.models import Picture
 from app.errors import RuleBroken
+from app.pictures.models import Picture
 
 pytestmark = [pytest.mark.one_database, pytest.mark.usefixtures("context")]
 

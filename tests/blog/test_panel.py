@@ -14,8 +14,9 @@ from sqlalchemy import func, select
 from app import caching, clock
 from app.auth.models import User
 from app.blog import service
-from app.blog.models import Picture, Post
+from app.blog.models import Post
 from app.extensions import db
+from app.pictures.models import Picture
 from tests import make
 
 HTMX = {"HX-Request": "true"}

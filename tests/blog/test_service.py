@@ -9,11 +9,13 @@ from app import clock
 from app.auth.models import Action, AuditEntry, User
 from app.auth.roles import Role
 from app.blog import service
-from app.blog.models import FormerSlug, Picture, Post
+from app.blog.models import FormerSlug, Post
 from app.blog.service import PostData
 from app.blog.slugs import LONGEST_SLUG, slug_of
 from app.errors import RuleBroken
 from app.extensions import db
+from app.pictures.models import Picture
+from app.pictures.service import add_to_articles
 from tests import make
 
 pytestmark = pytest.mark.usefixtures("context")
@@ -129,7 +131,7 @@ def test_the_text_is_cleaned_and_its_words_counted(author: User) -> None:
 
 
 def test_pictures_that_are_there_stay_in_the_text(author: User) -> None:
-    picture = service.add_picture(author, make.picture_file(), "A  dove\0 ")
+    picture = add_to_articles(author, make.picture_file(), "A  dove\0 ", 500)
     src = f"/blog/pictures/{picture.key}/600.webp"
     post = service.create(
         author, data(html=f'<p><img src="{src}"><img src="{src.replace(picture.key, "0" * 32)}"></p>')
@@ -138,7 +140,7 @@ def test_pictures_that_are_there_stay_in_the_text(author: User) -> None:
 
 
 def test_a_picture_is_stored_in_its_sizes_under_a_name_that_tells_nothing(author: User) -> None:
-    picture = service.add_picture(author, make.picture_file(1000, 500))
+    picture = add_to_articles(author, make.picture_file(1000, 500), "", 500)
     db.session.flush()
     db.session.expire_all()
     stored = db.session.scalars(select(Picture)).one()

@@ -14,10 +14,11 @@ from sqlalchemy import delete, update
 from app import caching, clock
 from app.auth.models import User
 from app.blog import queries
-from app.blog.models import FormerSlug, Picture, PictureSize, Post
+from app.blog.models import FormerSlug, Post
 from app.extensions import db
 from app.mailings import service as mailings
 from app.mailings.models import MailingStatus
+from app.pictures.models import Picture, PictureSize
 from tests import make
 
 HTMX = {"HX-Request": "true"}

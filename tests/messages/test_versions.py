@@ -81,7 +81,10 @@ def test_a_run_freezes_the_preview_text_hidden_and_escaped(context, owner):
     run = mailings.start_now(make.mailing(owner, message=message))
     in_sql = db.session.scalar(select(Message.letter_html).where(Message.id == message.id))
     assert run.html == in_sql == message.letter_html
-    assert 'A &lt;b&gt; &amp; "c" for {{ first_name | default: "friend" }}</div><p>First</p>' in run.html
+    assert 'A &lt;b&gt; &amp; "c" for {{ first_name | default: "friend" }}&zwnj;&nbsp;&zwnj;' in run.html
+    assert run.html.endswith("&zwnj;&nbsp;</div><p>First</p>"), (
+        "nothing of the letter follows it in the list of letters"
+    )
     assert run.html.startswith('<div style="display:none')
     db.session.commit()
     jobs.prepare_runs()

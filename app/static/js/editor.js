@@ -78,7 +78,12 @@
       return escaped(`{{ ${Field.value(this.domNode)} }}`);
     }
   }
-  // A picture of a letter, by its name: those of other sites may not be loaded into this page.
+  // A picture of a letter. Those of other sites may not be loaded into this page: they stand there by their names.
+  const isOwn = (src) => {
+    const url = URL.parse?.(src ?? "", location.href);
+    return url?.origin === location.origin && /^\/pictures\/[0-9a-f]{32}\.(?:jpg|png)$/.test(url.pathname);
+  };
+  const tagOf = (attributes) => `<img${Object.entries(attributes).map(([name, value]) => ` ${name}="${quoted(value)}"`).join("")}>`;
   class Picture extends Embed {
     static blotName = "picture";
     static tagName = "span";
@@ -86,15 +91,17 @@
     static create(attributes) {
       const node = super.create();
       node.dataset.picture = JSON.stringify(attributes);
-      node.textContent = attributes.alt || decodeURI(attributes.src ?? "").split("/").pop() || "…";
+      if (isOwn(attributes.src)) {
+        const { src, alt = "" } = attributes;
+        node.append(Object.assign(document.createElement("img"), { src, alt }));
+      } else node.textContent = attributes.alt || decodeURI(attributes.src ?? "").split("/").pop() || "…";
       return node;
     }
     static value(node) {
       return JSON.parse(node.dataset.picture);
     }
     html() {
-      const attributes = Object.entries(Picture.value(this.domNode));
-      return `<img${attributes.map(([name, value]) => ` ${name}="${quoted(value)}"`).join("")}>`;
+      return tagOf(Picture.value(this.domNode));
     }
   }
   Quill.register({ "formats/field": Field, "formats/picture": Picture });
@@ -219,6 +226,10 @@
       progress(0);
       try {
         const { src, width, height, alt } = await golubUpload(words.uploadUrl, file, progress);
+        if (isLetter) {
+          say(words.uploaded);
+          return await editPicture(index, null, { ...STYLED, src, width: String(width), alt });
+        }
         const at = Math.min(index, quill.getLength() - 1);
         quill.updateContents(new Delta().retain(at).insert({ image: src }, { width, height, alt }), "user");
         say(words.uploaded);
@@ -235,31 +246,46 @@
       for (const file of files) index = await upload(index, file);
     };
 
-    // In a letter: by its address, for it has to be there for whoever opens the letter.
-    const editPicture = async (index, blot = null) => {
+    // In a letter: by its whole address, for it has to be there for whoever opens the letter. One that was just uploaded
+    // stays also when nobody says what it shows. Gives the place after it.
+    const STYLED = { style: "max-width:100%;height:auto" };
+    const editPicture = async (index, blot = null, uploaded = null) => {
       const dialog = document.getElementById("picture-dialog");
       const [source, alt] = [dialog.querySelector("#picture-address"), dialog.querySelector("#picture-alt")];
-      const known = blot ? Picture.value(blot.domNode) : { style: "max-width:100%;height:auto" };
+      const shown = dialog.querySelector("#picture-shown");
+      const known = uploaded ?? (blot ? Picture.value(blot.domNode) : STYLED);
       [source.value, alt.value] = [known.src ?? "", known.alt ?? ""];
-      dialog.querySelector("[data-answer=remove]").hidden = !blot;
-      const answer = await ask(dialog);
-      if (!answer) return;
-      const at = blot ? quill.getIndex(blot) : index;
+      shown.hidden = !isOwn(known.src);
+      if (!shown.hidden) shown.src = known.src;
+      dialog.querySelector("[data-answer=remove]").hidden = !blot && !uploaded;
+      dialog.querySelector("[data-answer=upload]").hidden = Boolean(blot ?? uploaded);
+      if (known.src) setTimeout(() => alt.focus());
+      let answer = await ask(dialog);
+      if (answer === "upload") choosePictures(index);
+      if (uploaded && !answer) answer = "done";
+      if (!answer || answer === "upload") return index;
+      const src = answer === "remove" ? "" : address(source.value);
+      const picture = { ...known, src, alt: alt.value.trim() };
+      if (page.hidden) {
+        if (src) insertText(textarea, tagOf(picture));
+        return index;
+      }
+      const at = blot ? quill.getIndex(blot) : Math.min(index, quill.getLength() - 1);
       const change = new Delta().retain(at);
       if (blot) change.delete(1);
-      const src = address(source.value);
-      if (answer !== "remove" && src) change.insert({ picture: { ...known, src, alt: alt.value.trim() } });
+      if (src) change.insert({ picture });
       quill.updateContents(change, "user");
-      quill.setSelection(answer === "remove" ? at : at + 1, 0);
+      const after = answer === "remove" ? at : at + 1;
+      quill.setSelection(after, 0);
+      return after;
     };
 
-    const choosePictures = () => {
-      const range = quill.getSelection(true);
+    const choosePictures = (index) => {
       const input = document.createElement("input");
       input.type = "file";
       input.multiple = true;
       input.accept = PICTURES.join(",");
-      input.addEventListener("change", () => uploadAll(range, [...input.files]));
+      input.addEventListener("change", () => uploadAll({ index }, [...input.files]));
       input.click();
     };
 
@@ -288,13 +314,17 @@
         toolbar: {
           container: toolbar,
           handlers: {
-            image: () => (isLetter ? editPicture(quill.getSelection(true).index) : choosePictures()),
+            image: () => {
+              const index = page.hidden ? 0 : quill.getSelection(true).index;
+              if (isLetter) editPicture(index);
+              else choosePictures(index);
+            },
             link: editLink,
             undo: () => quill.history.undo(),
             redo: () => quill.history.redo(),
           },
         },
-        uploader: { mimetypes: PICTURES, handler: isLetter ? () => say(words.noUpload, true) : uploadAll },
+        uploader: { mimetypes: PICTURES, handler: uploadAll },
         clipboard: {
           letter: isLetter,
           matchers: [
@@ -363,6 +393,17 @@
     root.querySelector("label").addEventListener("click", () => quill.focus());
 
     // ── HTML, for those who want it ──
+    if (isLetter) {
+      const pictures = (files) => [...(files ?? [])].filter(({ type }) => PICTURES.includes(type));
+      for (const [kind, its] of [["paste", "clipboardData"], ["drop", "dataTransfer"]]) {
+        textarea.addEventListener(kind, (event) => {
+          const files = pictures(event[its]?.files);
+          if (!files.length) return;
+          event.preventDefault();
+          uploadAll({ index: 0 }, files);
+        });
+      }
+    }
     const sourceSwitch = root.querySelector("[data-editor-source-switch]");
     const showSource = async (wanted) => {
       if (!wanted && isLetter && !isSimple(textarea.value)) {
@@ -374,7 +415,7 @@
       say("");
       source.hidden = !wanted;
       page.hidden = wanted;
-      for (const button of toolbar.querySelectorAll("[data-label]")) button.disabled = wanted;
+      for (const button of toolbar.querySelectorAll("[data-label]")) button.disabled = wanted && !(isLetter && button.matches(".ql-image"));
       sourceSwitch.setAttribute("aria-pressed", String(wanted));
     };
     sourceSwitch.addEventListener("click", () => showSource(source.hidden));

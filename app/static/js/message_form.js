@@ -30,6 +30,7 @@
   // ── The preview: what is typed, sent into a new frame, which takes the old one's place when it is there. A frame's
   // first page leaves no mark in the history, so "back" leads back. ──
   let number = 0;
+  const isDark = () => document.getElementById("preview-dark")?.checked;
   const show = () => {
     const stage = document.querySelector("[data-live]");
     if (!stage || !form()) return;
@@ -42,6 +43,8 @@
     const sent = Object.assign(document.createElement("form"), {
       method: "post", action: stage.dataset.live, enctype: "multipart/form-data", target: frame.name, hidden: true,
     });
+    const dark = Object.assign(document.createElement("input"), { name: "dark", value: isDark() ? "1" : "" });
+    sent.append(dark);
     for (const name of ["csrf_token", "subject", "preheader", "html", "text", "client"]) {
       const field = Object.assign(document.createElement("textarea"), { name });
       field.value = form().elements[name]?.value ?? "";
@@ -72,7 +75,7 @@
   // Whom the letter is shown to changes nothing in it: nobody shall be warned of it as of something unsaved.
   const side = document.querySelector("[data-letter-side]");
   side?.addEventListener("input", (event) => event.stopPropagation());
-  side?.addEventListener("change", ({ target }) => target.name === "client" && show());
+  side?.addEventListener("change", ({ target }) => ["client", "preview-dark"].includes(target.name) && show());
   document.addEventListener("htmx:after:swap", () => {
     for (const input of document.querySelectorAll("[data-counter]")) count(input);
   });

@@ -1,4 +1,4 @@
-"""Pictures of articles: what is kept of what was uploaded."""
+"""Pictures: what is kept of what was uploaded."""
 
 import zlib
 from io import BytesIO
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from app.blog import pictures
 from app.images import BadPicture
+from app.pictures import drawing as pictures
 
 pytestmark = [pytest.mark.one_database, pytest.mark.usefixtures("context")]
 

@@ -1,0 +1,184 @@
+"""Pictures and drafts of a message in a real browser."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
+from playwright.sync_api import FrameLocator, Page, expect
+
+from app import create_app
+from app.config import Settings
+from app.extensions import db
+from tests import make
+from tests.browser.pages import MessageForm
+from tests.make import PASSWORD
+
+pytestmark = pytest.mark.one_database
+
+PAINTER = "painter@golub.test"
+DROP = """([target, kind, bytes]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], "dove.jpg", { type: "image/jpeg" }));
+  const options = { bubbles: true, cancelable: true };
+  const node = document.querySelector(target);
+  const box = node.getBoundingClientRect();
+  const place = { clientX: box.x + 20, clientY: box.y + 10 };
+  node.dispatchEvent(kind === "paste"
+    ? new ClipboardEvent("paste", { ...options, clipboardData: data })
+    : new DragEvent("drop", { ...options, ...place, dataTransfer: data }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def painter(settings: Settings, database_url: str, service: str) -> Iterator[str]:
+    app: Flask = create_app(settings.model_copy(update={"database_url": database_url}))
+    with app.app_context():
+        make.user(PAINTER)
+        db.session.commit()
+        db.session.remove()
+    yield PAINTER
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture
+def desk(page: Page, painter: str) -> Page:
+    page.goto("/auth/login")
+    page.get_by_label("E-mail").fill(painter)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.locator("#login form button[type=submit]").last.click()
+    page.wait_for_url(lambda url: "/auth/login" not in url)
+    return page
+
+
+def letter(page: Page) -> FrameLocator:
+    return page.frame_locator(".letter-stage iframe:not(.is-coming)")
+
+
+def look(page: Page) -> None:
+    found = Axe().run(page, options={"iframes": False})  # the letter is its author's
+    assert found.violations_count == 0, f"{page.url}: {found.generate_report()}"
+
+
+def kept(page: Page) -> None:
+    expect(page.locator("[data-autosave-status]")).to_contain_text("Draft kept at", timeout=10_000)
+
+
+@pytest.mark.parametrize("way", ["button", "paste", "drop"])
+def test_a_picture_comes_into_the_letter(desk: Page, tmp_path: Path, way: str) -> None:
+    desk.goto("/messages/new")
+    form = MessageForm(desk)
+    form.subject.fill(f"By {way}")
+    form.paper.click()
+    desk.keyboard.type("Look: ")
+    dialog = desk.get_by_role("dialog", name="Picture")
+    content = make.picture_file(1500, 500).getvalue()
+    if way == "button":
+        (tmp_path / "dove.jpg").write_bytes(content)
+        form.tool("Picture")
+        with desk.expect_file_chooser() as chooser:
+            dialog.get_by_role("button", name="Upload one").click()
+        chooser.value.set_files(tmp_path / "dove.jpg")
+    else:
+        desk.evaluate(DROP, [".ql-editor", way, list(content)])
+    shows = dialog.get_by_label("What it shows")
+    expect(shows).to_be_focused()
+    look(desk)
+    shows.fill("A dove")
+    desk.keyboard.press("Enter")
+    expect(form.paper.get_by_role("img", name="A dove")).to_be_visible()
+    expect(form.html).to_have_value(
+        re.compile(r'<img style="[^"]+" src="http://127.0.0.1:\d+/pictures/[0-9a-f]{32}.png" width="600" alt="A dove">')
+    )
+    expect(letter(desk).get_by_role("img", name="A dove")).to_be_visible()
+    assert letter(desk).get_by_role("img", name="A dove").evaluate("image => image.naturalWidth") == 1200
+    look(desk)
+    form.press("Save")
+    desk.wait_for_url(re.compile(r"/messages/\d+$"))
+    desk.get_by_role("link", name="Edit").click()
+    expect(form.paper.get_by_role("img", name="A dove")).to_be_visible()
+
+
+def test_into_html_it_comes_as_html(desk: Page) -> None:
+    desk.goto("/messages/new")
+    form = MessageForm(desk)
+    form.tool("HTML")
+    form.html.fill("<table><tr><td>x</td></tr></table>")
+    form.html.press("Control+End")
+    desk.evaluate(DROP, ["textarea[name=html]", "drop", list(make.picture_file().getvalue())])
+    dialog = desk.get_by_role("dialog", name="Picture")
+    dialog.get_by_label("What it shows").fill('A "dove"')
+    desk.keyboard.press("Enter")
+    expect(form.html).to_have_value(re.compile(r'/table><img [^>]*width="600" alt="A &quot;dove&quot;">$'))
+
+
+def test_what_is_no_picture_is_said_and_nothing_is_lost(desk: Page) -> None:
+    desk.goto("/messages/new")
+    form = MessageForm(desk)
+    form.paper.click()
+    desk.keyboard.type("Still here")
+    desk.evaluate(DROP, [".ql-editor", "drop", [1, 2, 3]])
+    expect(desk.locator("[data-editor-status]")).to_contain_text("This is no picture that we can read.")
+    expect(form.paper).to_have_text("Still here")
+
+
+def test_what_is_typed_survives_a_closed_window(desk: Page) -> None:
+    desk.goto("/messages/new")
+    form = MessageForm(desk)
+    form.subject.fill("Half a letter")
+    form.paper.click()
+    desk.keyboard.type("Never saved")
+    kept(desk)
+    expect(desk).to_have_url(re.compile(r"/messages/new\?draft=\d+$"))
+    desk.reload()
+    expect(form.paper).to_have_text("Never saved")
+    other = desk.context.new_page()
+    other.goto("/messages/new")
+    offer = other.get_by_role("status").filter(has_text="There is a draft that was never saved: Half a letter")
+    look(other)
+    offer.get_by_role("link", name="Go on with it").click()
+    form_there = MessageForm(other)
+    expect(form_there.paper).to_have_text("Never saved")
+    # Both windows go on with it: neither loses a word.
+    other.keyboard.press("Tab")
+    form_there.subject.fill("Written there")
+    kept(other)
+    form.subject.fill("Written here")
+    expect(desk.locator("[data-autosave-status]")).to_contain_text("both are kept", timeout=10_000)
+    other.close()
+    form.press("Save")
+    expect(desk.get_by_role("heading", name="Written here")).to_be_visible()
+    desk.goto("/messages/new")
+    expect(desk.get_by_text("Written there")).to_be_visible()
+    written_there = desk.get_by_role("status").filter(has_text="Written there")
+    written_there.get_by_role("button", name="Throw it away").click()
+    expect(desk.get_by_text("The draft is thrown away.")).to_be_visible()
+    expect(desk.get_by_text("Written there")).to_be_hidden()
+
+
+def test_the_preview_in_the_dark(desk: Page) -> None:
+    desk.goto("/messages/new")
+    form = MessageForm(desk)
+    form.paper.click()
+    desk.keyboard.type("Good night")
+    expect(letter(desk).get_by_text("Good night")).to_be_visible()
+    desk.get_by_text("Dark", exact=True).last.click()
+    expect(desk.get_by_text("each mail program darkens letters in its own way")).to_be_visible()
+    body = letter(desk).locator("body")
+    expect(body).to_have_css("background-color", "rgb(23, 25, 28)")
+    look(desk)
+    kept(desk)
+
+
+def test_pictures_of_letters_without_a_script_and_their_page(desk: Page, tmp_path: Path) -> None:
+    (tmp_path / "dove.jpg").write_bytes(make.picture_file().getvalue())
+    desk.goto("/messages/pictures")
+    desk.locator("main [type=file]").set_input_files(tmp_path / "dove.jpg")
+    desk.get_by_role("button", name="Upload").click()
+    expect(desk.locator(".letter-pictures li").first).to_be_visible()
+    for scheme in ("light", "dark"):
+        desk.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        look(desk)
