@@ -260,6 +260,7 @@
       dialog.querySelector("[data-answer=remove]").hidden = !blot && !uploaded;
       dialog.querySelector("[data-answer=upload]").hidden = Boolean(blot ?? uploaded);
       if (known.src) setTimeout(() => alt.focus());
+      const caret = [textarea.selectionStart, textarea.selectionEnd]; // gone when the dialog gives the focus back
       let answer = await ask(dialog);
       if (answer === "upload") choosePictures(index);
       if (uploaded && !answer) answer = "done";
@@ -267,6 +268,7 @@
       const src = answer === "remove" ? "" : address(source.value);
       const picture = { ...known, src, alt: alt.value.trim() };
       if (page.hidden) {
+        textarea.setSelectionRange(...caret);
         if (src) insertText(textarea, tagOf(picture));
         return index;
       }
