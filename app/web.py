@@ -48,6 +48,7 @@ from werkzeug.routing import IntegerConverter
 from werkzeug.urls import iri_to_uri
 
 from app import clock
+from app.compression import compressed_for_own_request
 from app.config import Settings
 from app.database import only_reads
 from app.errors import GolubError, NotAllowed, NotFound, RuleBroken
@@ -282,6 +283,7 @@ def _add_headers(usual: dict[str, str], response: Response) -> Response:
     if request.endpoint != "static" and current_user.is_authenticated:
         # What one person sees, no shared cache may keep, and the back button after a log-out may not show.
         headers.setdefault("Cache-Control", "private, no-store")
+        return compressed_for_own_request(response)
     return response
 
 

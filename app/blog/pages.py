@@ -1,6 +1,5 @@
 """What public pages say to browsers and search engines: validators, what may be kept, structured data."""
 
-import gzip
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,10 +13,9 @@ from markupsafe import Markup
 
 from app.blog.counter import is_robot
 from app.blog.queries import Article, Card, Cover
+from app.compression import compressed
 from app.pictures.models import Picture
 
-SHORTEST_COMPRESSED = 500  # bytes; less gains nothing
-COMPRESSION = 5  # of 9: the rest takes twice the time for two per cent
 SHARING_SIZE = (1200, 630)  # pixels of img/sharing.png
 
 
@@ -53,19 +51,6 @@ def for_everybody(response: Response, changed_at: datetime | None) -> Response:
         response.last_modified = changed_at
     response.make_conditional(request)
     return compressed(response) if response.status_code == 200 else response
-
-
-def compressed(response: Response) -> Response:
-    """The response, smaller where its reader takes gzip.
-
-    Only for what holds no secret worth guessing: beside what somebody else chose, its length would tell of it.
-    """
-    response.vary.add("Accept-Encoding")
-    body = response.get_data()
-    if len(body) >= SHORTEST_COMPRESSED and request.accept_encodings["gzip"] > 0:
-        response.set_data(gzip.compress(body, COMPRESSION, mtime=0))
-        response.content_encoding = "gzip"
-    return response
 
 
 def _still_holds(response: Response, content: str) -> bool:
