@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import Engine, create_engine, func, insert, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
+from sqlalchemy import Engine, Select, create_engine, func, insert, literal, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, StatementError
 
 from app import clock, web
 from app.auth.models import User
 from app.auth.roles import Role
 from app.clients.models import Client, ClientStatus, Tag, client_tag
-from app.database import enum_type, insert_or_ignore, only_reads, tame_sqlite
+from app.database import TookTooLong, enum_type, insert_or_ignore, only_reads, tame_sqlite, time_limit
 from app.extensions import db
 from tests import make
 
@@ -325,3 +325,29 @@ def test_a_page_view_only_reads_and_a_post_may_write() -> None:
         ask("/")
     assert seen == [True, False, True, False, True]
     assert only_reads.get() is False
+
+
+def test_a_question_that_takes_too_long_is_given_up_and_the_transaction_goes_on(context: None) -> None:
+    numbers = select(literal(1).label("n")).cte(recursive=True)
+    numbers = numbers.union_all(select(numbers.c.n + 1).where(numbers.c.n < 10**9))
+    endless = select(func.count()).select_from(numbers)
+    made = make.user("somebody@golub.test")
+    began = time.monotonic()
+    with pytest.raises(TookTooLong), time_limit(db.session(), 0.2):
+        db.session.scalar(endless)
+    assert time.monotonic() - began < 5
+    with time_limit(db.session(), 0.2):
+        assert db.session.scalar(select(func.count()).select_from(User).where(User.id == made.id)) == 1
+    # Outside of it there is no limit any more, and what failed otherwise fails as it did.
+    assert db.session.scalar(select(func.count()).select_from(numbers_up_to(300_000).subquery())) == 300_000
+    with pytest.raises(OperationalError if is_sqlite() else ProgrammingError), time_limit(db.session(), 5):
+        db.session.execute(text("SELECT nonsense FROM nowhere"))
+
+
+def numbers_up_to(last: int) -> Select[Any]:
+    numbers = select(literal(1).label("n")).cte(recursive=True)
+    return select(numbers.union_all(select(numbers.c.n + 1).where(numbers.c.n < last)))
+
+
+def is_sqlite() -> bool:
+    return db.engine.dialect.name == "sqlite"
