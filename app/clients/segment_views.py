@@ -130,11 +130,6 @@ def _edit(form: SegmentForm, owner: User, save: Callable[[], object], segment: S
 
 def _preview(owner: User, segment: Segment | None = None) -> Response:
     """Who fulfils what is typed so far. It is no mistake yet that something is missing, so never 422."""
-    owner_id, segment_id = owner.id, segment and segment.id
-    # It only reads: on SQLite nobody shall wait for it who writes, nor it for them.
-    db.session.rollback()
-    only_reads.set(True)
-    owner, segment = db.session.get_one(User, owner_id), db.session.get(Segment, segment_id) if segment_id else None
     form = SegmentForm(segments.book_of(owner))
     previewed = _preview_of(form, owner)
     return web.render("clients/segment_form.html", block="preview", form=form, segment=segment, previewed=previewed)
@@ -151,6 +146,9 @@ class Preview:
 
 
 def _preview_of(form: SegmentForm, owner: User) -> Preview:
+    # From here on it only reads: on SQLite whoever writes shall not wait for a count, which would hold the one lock.
+    db.session.rollback()
+    only_reads.set(True)
     conditions = form.complete()
     return Preview(
         segments.in_words(conditions, form.book),

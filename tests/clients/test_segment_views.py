@@ -13,6 +13,7 @@ from app import clock
 from app.auth.models import User
 from app.clients import segment_views, segments, service
 from app.clients.models import Client, ClientStatus, Segment
+from app.database import only_reads
 from app.extensions import db
 from app.mailings.models import Audience, Mailing
 from tests import make
@@ -369,3 +370,15 @@ class TestWalls:
         with app.app_context():
             assert db.session.scalar(select(Segment)) is None
             assert db.session.scalars(select(Client)).one().email == "anna@example.test"
+
+    @pytest.mark.parametrize("sent", [{"do": "look"}, {"name": ""}], ids=["a button", "a mistake"])
+    def test_nobody_who_writes_waits_for_a_count(
+        self, owner_client: FlaskClient, monkeypatch: pytest.MonkeyPatch, sent: dict[str, str]
+    ) -> None:
+        is_reading = []
+        count = segments.count
+        monkeypatch.setattr(segments, "count", lambda *args: is_reading.append(only_reads.get()) or count(*args))
+        for url in (NEW, NEW + "/preview"):
+            assert owner_client.post(url, data=sent).status_code in (200, 422)
+        assert is_reading == [True, True]
+        assert not only_reads.get()
