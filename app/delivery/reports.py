@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, cast, extract, func, select
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, cast, extract, func, select, update
 
 from app import clock
-from app.database import only_reads
+from app.database import insert_or_ignore, only_reads
 from app.delivery.answers import Answer, answer_of
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunReport
 from app.extensions import db
@@ -82,7 +82,10 @@ def make(run_id: int) -> None:
     figures = asdict(counted)
     figures["answers"] = [[asdict(answer), count] for answer, count in counted.answers]
     del figures["made_at"], figures["is_current"]
-    db.session.merge(RunReport(run_id=run_id, mark=mark, made_at=counted.made_at, figures=figures))
+    report = {"mark": mark, "made_at": counted.made_at, "figures": figures}
+    # Two jobs may count the same run at once.
+    db.session.execute(insert_or_ignore(RunReport, db.session).values(run_id=run_id, **report))
+    db.session.execute(update(RunReport).where(RunReport.run_id == run_id).values(**report))
 
 
 @contextmanager

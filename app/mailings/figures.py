@@ -41,6 +41,7 @@ class Timeline:
     title: str
     seconds: int
     steps: Sequence[Step]
+    ends: Sequence[DeliveryStatus] = ENDS
 
     @property
     def chart(self) -> dict[str, Any]:

@@ -257,6 +257,7 @@ def compare_runs(mailing_id: int) -> Response:
         block="rows",
         mailing=mailing,
         page=page,
+        ends=figures.ENDS,
         outcomes=outcomes,
         spans=spans,
         **of_whom(mailing),

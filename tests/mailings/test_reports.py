@@ -349,6 +349,27 @@ def test_time_is_divided_by_the_length_of_the_run(
     assert len(chart["x"]) == len(chart["series"][0]["values"])  # type: ignore[arg-type, index]
 
 
+def test_two_jobs_may_count_the_same_run(app: Flask, owner: User) -> None:
+    with app.app_context():
+        run_id = ledger.run(make.mailing(owner), SENT).id
+        db.session.commit()
+        for _ in range(2):
+            jobs.count_run(run_id)
+        jobs.count_run(run_id + 1)
+        assert db.session.scalars(select(RunReport.run_id)).all() == [run_id]
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [([], None), ([0], "0,22.0 100,22.0"), ([0, 5, 10], "0.0,22.0 50.0,12.0 100.0,2.0")],
+)
+def test_a_sparkline_goes_from_its_first_value_to_its_last(app: Flask, values: list[int], line: str | None) -> None:
+    drawn = app.jinja_env.get_template("macros.html").module.sparkline(values, "Sent <daily>")
+    assert 'aria-label="Sent &lt;daily&gt;"' in drawn
+    assert (f'<polyline points="{line}"/>' in drawn) if line else ("polyline" not in drawn)
+
+
 # ── Ending a run ──
 
 
