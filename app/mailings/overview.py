@@ -144,7 +144,8 @@ def _clients(user: User, today: date, timezone: str) -> Trend:
     own = clients_of(user).with_only_columns(Client.id)
     given, parameter = _given_days(DAYS, today, timezone)
     in_time = and_(Client.added_at >= given.c.starts, Client.added_at < given.c.ends)
-    by_day = clients_of(user).with_only_columns(given.c.day, func.count(Client.id)).join(given, in_time)
+    # count() of rows, not of their ids: the index has no ids, and the rows need not be read.
+    by_day = clients_of(user).with_only_columns(given.c.day, func.count()).select_from(Client).join(given, in_time)
     by_day = by_day.group_by(given.c.day)
 
     def count() -> tuple[int, list[int]]:
