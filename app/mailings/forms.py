@@ -143,10 +143,10 @@ class MailingForm(ScheduleFields):
         return choosing.offered_messages(self.user, self.message_search.data or "", self.message_id.data)
 
     def offered_clients(self) -> choosing.Clients:
-        return choosing.offered_clients(self.user, self.client_search.data or "", self._chosen_ids())
+        return choosing.offered_clients(self.user, self.client_search.data or "", self._shown_ids())
 
     def chips(self) -> choosing.Chips:
-        return choosing.chips(self.user, self._chosen_ids())
+        return choosing.chips(self.user, self._shown_ids())
 
     def forgive(self) -> None:
         """Show no errors: nobody has said that this is all."""
@@ -280,6 +280,10 @@ class MailingForm(ScheduleFields):
             sender_name=self.sender_name.data or "",
             reply_to=self.reply_to.data or "",
         )
+
+    def _shown_ids(self) -> list[int]:
+        """Of the chosen ones no more than may be chosen: no database takes a statement of any length."""
+        return sorted(self._chosen_ids())[:MOST_CHOSEN]
 
     def _chosen_ids(self) -> set[int]:
         return {number for number in self.client_ids.data or () if number}

@@ -220,3 +220,14 @@ class TestChoosing:
         again = owner_client.post(f"{address}/edit", data=data | {"client_ids": checked(page, "client_ids")})
         assert again.status_code == 303
         assert the_mailing(app, lambda it: it.audience) is Audience.CHOSEN
+
+    def test_more_than_may_be_chosen_is_refused_and_not_looked_up(
+        self, owner_client: FlaskClient, made: Made, values: dict[str, Any]
+    ) -> None:
+        anna = made(make.client, "anna@example.test")
+        many = ",".join(map(str, range(anna, anna + 300_000)))
+        answer = owner_client.post("/mailings/new", data=values | {"audience": "chosen", "client_ids": many})
+        assert answer.status_code == 422
+        assert "Choose at most" in answer.text
+        data = {"client_ids": many, "client_search": "anna"}
+        assert owner_client.post("/mailings/new/clients", data=data, headers=HTMX).status_code == 200

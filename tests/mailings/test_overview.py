@@ -190,6 +190,11 @@ class TestPage:
             assert words in page
         assert page.count('class="sparkline"') == 4
 
+    def test_a_newcomer_sees_steps_and_no_noughts(self, owner_client: FlaskClient) -> None:
+        page = owner_client.get("/overview").text
+        assert "Three steps" in page
+        assert 'id="figures"' not in page
+
     def test_the_live_part_counts_no_figures_and_the_figures_come_alone(self, owner_client: FlaskClient) -> None:
         live = owner_client.get("/overview", headers=HTMX).text
         assert 'id="live"' in live
