@@ -40,9 +40,9 @@ KEYWORDS = {
 }
 PLACES = re.compile(r"%\(\w+\)[sd]")
 ENGLISH = re.compile(r"[A-Za-z]{3,}")
-NO_WORDS = re.compile(r"\S+@\S+|https?://\S*|python worker\.py|\b[a-z]+\.[a-z]+\b|<[^>]*>|\{\{ \w+ \}\}")
+NO_WORDS = re.compile(r"\S+@\S*|https?://\S*|python worker\.py|\b[a-z]+\.[a-z]+\b|<[^>]*>|\{\{ \w+ \}\}")
 # Names, and what is the same in both languages: in examples, of what HTML is made.
-KEPT = {"Golub", "HTML", "Atom", "RSS", "CSV", "XLSX", "JSON", "ZIP", "English", "city", "style"}
+KEPT = {"Golub", "UTC", "HTML", "Atom", "RSS", "CSV", "XLSX", "JSON", "ZIP", "English", "city", "style"}
 SAID = {"alt", "aria-label", "data-label", "placeholder", "title"} | {
     "hx-confirm",
     "data-confirm",
@@ -114,8 +114,8 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.heard += [value or "" for name, value in attributes if name in SAID]
-        # IANA's names of time zones, and the examples of what to write, are code.
-        if tag in self.SILENT or (tag == "select" and ("name", "timezone") in attributes) or tag == "code":
+        # IANA's names of time zones, and the examples of what to write, are code; keys bear what stands on them.
+        if tag in (*self.SILENT, "code", "kbd") or (tag == "select" and ("name", "timezone") in attributes):
             self.silent = self.silent or tag
 
     def handle_endtag(self, tag: str) -> None:

@@ -138,9 +138,12 @@ def planned_for(client: Client, owner: User, belongs_to: Iterable[Segment]) -> S
     if client.status is not ClientStatus.ACTIVE or owner.is_stopped:
         return []
     chosen = select(mailing_client.c.mailing_id).where(mailing_client.c.client_id == client.id)
+    segment_ids = [segment.id for segment in belongs_to]
     reaches = or_(
         Mailing.audience == Audience.ALL,
-        Mailing.segment_id.in_([segment.id for segment in belongs_to]),
+        Mailing.segment_id.in_(segment_ids),
         Mailing.id.in_(chosen),
     )
-    return db.session.scalars(queries.planned_next(owner).where(reaches).limit(MOST_PLANNED)).all()
+    leaves_out = Mailing.exclude_segment_id.in_(segment_ids)
+    planned = queries.planned_next(owner).where(reaches, or_(Mailing.exclude_segment_id.is_(None), ~leaves_out))
+    return db.session.scalars(planned.limit(MOST_PLANNED)).all()
