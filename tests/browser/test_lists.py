@@ -46,6 +46,7 @@ def clients(page: Page, cookies: list[dict[str, str]]) -> Iterator[List]:
 def look(page: Page) -> None:
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.wait_for_timeout(500)  # colours fade
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
     page.set_viewport_size({"width": 360, "height": 740})
