@@ -71,7 +71,7 @@ class TestList:
         text = owner_client.get("/clients/").text
         assert "Your address book is empty" in text
         assert 'href="/clients/new"' in text
-        assert 'name="q"' not in text
+        assert 'type="search"' not in text
 
     def test_clients_stand_in_order_of_their_names(self, owner_client, add, stranger):
         add("c@example.test", last_name="B", first_name="A")

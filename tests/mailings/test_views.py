@@ -889,7 +889,7 @@ class TestOverview:
 
     @pytest.mark.usefixtures("mailing_id")
     def test_it_rests_when_nothing_runs(self, owner_client):
-        assert "hx-trigger" not in owner_client.get("/overview").text
+        assert 'hx-trigger="every' not in owner_client.get("/overview").text
 
 
 class TestAccess:
