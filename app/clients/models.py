@@ -90,6 +90,18 @@ class Client(Base):
         return " ".join(filter(None, (self.last_name, self.first_name, self.patronymic)))
 
 
+class FormerAddress(Base):
+    """An address that a client had: what was sent there is found by it, too."""
+
+    __tablename__ = "client_former_address"
+
+    client_id: Mapped[int] = mapped_column(ForeignKey("client.id", ondelete="CASCADE"), primary_key=True)
+    email_key: Mapped[str] = mapped_column(key_type(320), primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"))
+
+    __table_args__ = (Index("ix_client_former_address_of_owner", "owner_id", "email_key"),)
+
+
 class Segment(Base):
     """A saved filter over the owner's clients. `conditions` is read by `app.clients.segments` alone."""
 

@@ -16,8 +16,9 @@ from app.auth.models import Action, User
 from app.auth.roles import Permission
 from app.clients import queries
 from app.clients.fields import distinct
-from app.clients.models import Client, ClientStatus, Segment, Tag
+from app.clients.models import Client, ClientStatus, FormerAddress, Segment, Tag
 from app.clients.unsubscribe import half_hidden
+from app.database import insert_or_ignore
 from app.errors import NotFound, RuleBroken
 from app.extensions import db
 from app.undo import Deleted, bring_back, mark_deleted
@@ -76,7 +77,11 @@ def create_client(owner: User, data: ClientData) -> Client:
 
 def edit_client(client: Client, data: ClientData) -> Client:
     """Raises: AlreadyThere. Then the client is as it was."""
-    return _save(client, data)
+    former = {"client_id": client.id, "email_key": client.email_key, "owner_id": client.owner_id}
+    saved = _save(client, data)
+    if saved.email_key != former["email_key"]:
+        db.session.execute(insert_or_ignore(FormerAddress, db.session).values(former))
+    return saved
 
 
 def _save(client: Client, data: ClientData) -> Client:

@@ -5,20 +5,16 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask_babel import gettext as _
-from sqlalchemy import Select, or_, select, text, true
+from sqlalchemy import Select, select, text, true
 
 from app.auth.models import User
-from app.clients.models import Client
 from app.delivery.models import TROUBLED, Attempt, Delivery, DeliveryStatus, Run, Stage
-from app.errors import RuleBroken
 from app.extensions import db
+from app.mailings.addressed import deliveries_to
 from app.mailings.models import Mailing
 from app.paging import Page, ahead, paginate
-from app.search import beginning
 
 NEWEST = (Attempt.at, Attempt.id)
-MOST_FOUND = 1000  # addresses
 FIRST_REFUSAL = 300  # of the codes: 2xx is the only yes (RFC 5321, 4.2.1)
 DOTS = "•••"
 # What a mail server likes to repeat: addresses in any spelling, what stands in angle brackets, links, hosts by name and
@@ -76,19 +72,16 @@ class Filters:
         return self == Filters(owner=self.owner)
 
 
-class TooMany(RuleBroken):
-    """The address is the beginning of more clients' addresses than anybody wants to read."""
-
-
 def newest(filters: Filters, cursor: str | None = None) -> Page[Attempt]:
     """The newest attempts first, whatever the filters quick among ten millions.
 
     Raises:
-        TooMany, NotFound: for a cursor that no page gave out.
+        addressed.TooMany, NotFound: for a cursor that no page gave out.
     """
     query = _filtered(filters)
     if filters.address:
-        query = query.where(Attempt.delivery_id.in_(_deliveries_to(filters)))
+        owner_id = filters.owner.id if filters.owner else None
+        query = query.where(Attempt.delivery_id.in_(deliveries_to(filters.address, owner_id)))
     elif filters.mailing is not None:
         query = _newest_of_each(query, select(Run.id).where(Run.mailing_id == filters.mailing.id), cursor)
     return paginate(query, *NEWEST, cursor=cursor, descending=True)
@@ -122,30 +115,6 @@ def _newest_of_each(query: Select[Attempt], runs: Select[int], cursor: str | Non
     newest = ahead(query.where(Attempt.run_id == of.c.id), *NEWEST, cursor=cursor, descending=True)
     each = newest.with_only_columns(Attempt.id).lateral()
     return select(Attempt).where(Attempt.id.in_(select(each.c.id).select_from(of.join(each, true()))))
-
-
-def _deliveries_to(filters: Filters) -> Select[int]:
-    """What was meant for the clients whose address begins like this by now.
-
-    Where the client is deleted since, only the address is left: it is found as it is typed, or in small letters.
-    """
-    key = filters.address.casefold()
-    clients = select(Client.id).where(beginning(Client.email_key, key))
-    orphans = select(Delivery.id).where(
-        Delivery.client_id.is_(None),
-        or_(beginning(Delivery.email, filters.address), beginning(Delivery.email, key)),
-    )
-    if filters.owner is not None:
-        clients = clients.where(Client.owner_id == filters.owner.id)
-        orphans = orphans.join(Run, Run.id == Delivery.run_id).where(Run.owner_id == filters.owner.id)
-    else:
-        # The keys are indexed within each address book.
-        clients = clients.where(Client.owner_id.in_(select(User.id)))
-    found = [db.session.scalars(some.limit(MOST_FOUND + 1)).all() for some in (clients, orphans)]
-    if any(len(ids) > MOST_FOUND for ids in found):
-        raise TooMany(_("Too many addresses begin like this. Write more of it."))
-    client_ids, delivery_ids = found
-    return select(Delivery.id).where(or_(Delivery.client_id.in_(client_ids), Delivery.id.in_(delivery_ids)))
 
 
 def details(attempt_ids: list[int]) -> Select[Attempt, Delivery, Mailing, User]:

@@ -14,7 +14,7 @@ from app.auth.roles import Permission
 from app.delivery.models import Attempt, DeliveryStatus
 from app.extensions import db
 from app.fields import YEARS
-from app.mailings import log, queries
+from app.mailings import addressed, log, queries
 from app.mailings.log import Filters
 from app.mailings.models import Mailing
 from app.mailings.schedule import local_to_utc
@@ -35,7 +35,7 @@ def show_log() -> Response:
     filters, notice = _filters(user, sees_all=sees_all), ""
     try:
         page = log.newest(filters, request.args.get("after"))
-    except log.TooMany as error:
+    except addressed.TooMany as error:
         page, notice = Page[Attempt]([], None), str(error)
     rows = db.session.execute(log.details([attempt.id for attempt in page]))
     return web.render(

@@ -11,6 +11,7 @@ from app.clients import segments
 from app.clients.models import Client, Segment
 from app.clients.queries import active_clients
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Missed, Run, RunStatus
+from app.mailings.addressed import TooMany, deliveries_to
 from app.mailings.models import Audience, Mailing, MailingStatus
 from app.messages.models import Message
 from app.search import containing
@@ -96,13 +97,17 @@ def deliveries_of(run: Run) -> Select[Delivery]:
     return select(Delivery).where(Delivery.run_id == run.id)
 
 
-def deliveries_like(query: Select[Delivery], status: str = "", email: str = "") -> Select[Delivery]:
-    """Those of `query` in that status (all for an unknown word) whose address begins with `email`."""
+def deliveries_like(run: Run, status: str = "", address: str = "") -> Select[Delivery]:
+    """Those of the run in that status (all for an unknown word) whose client's address begins with `address`."""
+    query = deliveries_of(run)
     if status in list(DeliveryStatus):
         query = query.where(Delivery.status == DeliveryStatus(status))
-    if email:
-        query = query.where(Delivery.email.istartswith(email, autoescape=True))
-    return query
+    if not address:
+        return query
+    try:
+        return query.where(Delivery.id.in_(deliveries_to(address, run.owner_id)))
+    except TooMany:  # so many that a page of them is found by looking at one message after the other
+        return query.where(Delivery.email.istartswith(address, autoescape=True))
 
 
 def delivery_before(delivery: Delivery) -> Select[int]:

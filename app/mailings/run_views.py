@@ -195,7 +195,7 @@ def _report_seconds(run: Run, counted: Counted | None, *, is_moving: bool) -> in
 
 def _deliveries(run: Run, filters: Filters, report: Callable[[], Counted | None]) -> Page[Delivery]:
     """One page of the run's messages: all, or those in that state, with such an address, with such an answer."""
-    among = queries.deliveries_like(queries.deliveries_of(run), filters.status, filters.q)
+    among = queries.deliveries_like(run, filters.status, filters.q)
     if not filters.code and not filters.answer:
         return paginate(among, Delivery.id, cursor=asked_word("after"))
     counted = report() if filters.answer else None

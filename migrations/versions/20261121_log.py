@@ -14,6 +14,7 @@ branch_labels = None
 depends_on = None
 
 TROUBLED = "outcome != 'sent'"
+KEY = sa.String(length=320).with_variant(sa.String(length=320, collation="C"), "postgresql")
 NOT_SENT = "status IN ('failed', 'unknown', 'skipped')"
 TROUBLED_INDEXES = {
     "ix_attempt_troubled": ["at", "id"],
@@ -45,9 +46,24 @@ def upgrade():
     operators = {"email": "text_pattern_ops"}
     _create_partial("ix_delivery_orphaned", "delivery", ["email"], "client_id IS NULL", postgresql_ops=operators)
     _collate_keys("C")
+    op.create_table(
+        "client_former_address",
+        sa.Column("client_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("email_key", KEY, nullable=False),
+        sa.Column("owner_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["client_id"], ["client.id"], name=op.f("fk_client_former_address_client_id_client"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["owner_id"], ["user.id"], name=op.f("fk_client_former_address_owner_id_user"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("client_id", "email_key", name=op.f("pk_client_former_address")),
+    )
+    op.create_index("ix_client_former_address_of_owner", "client_former_address", ["owner_id", "email_key"])
 
 
 def downgrade():
+    op.drop_table("client_former_address")
     _collate_keys("default")
     op.drop_index("ix_delivery_orphaned", "delivery")
     op.drop_index("ix_delivery_troubled", "delivery")

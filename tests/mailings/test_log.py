@@ -15,7 +15,7 @@ from app.auth.models import User
 from app.clients.models import Client
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run
 from app.extensions import db
-from app.mailings import jobs, log, log_views, service
+from app.mailings import addressed, jobs, log, log_views, service
 from app.mailings.models import Mailing
 from tests import make
 from tests.mailings import ledger
@@ -257,13 +257,17 @@ def test_it_is_filtered_by_a_mailing_that_one_may_see(app, sent, owner_client, m
     assert "Smirnova@corporate-mail.test" in manager_client.get(f"/log?mailing={foreign}").text
 
 
-def test_the_clients_present_address_finds_what_went_to_the_former_one(app, sent, owner_client):
+def test_both_the_present_and_the_former_address_find_what_a_client_got(app, sent, owner_client):
     with app.app_context():
         client = db.session.scalars(select(Client).where(Client.email == "anna@example.test")).one()
-        client.email = client.email_key = "maria@example.test"
-        db.session.commit()
-    assert "anna@example.test" in owner_client.get("/log?q=Maria").text
-    assert owner_client.get("/log?q=anna").text.count('id="attempt-') == 0
+        client_id = client.id
+    form = {"last_name": "", "first_name": "", "patronymic": "", "tags": "", "status": "active"}
+    for email in ("maria@example.test", "Maria2@example.test", "maria@example.test"):
+        answer = owner_client.post(f"/clients/{client_id}/edit", data=form | {"email": email})
+        assert answer.status_code == 303
+    for search in ("Maria", "maria2", "anna", "Anna@example.test"):
+        assert owner_client.get("/log", query_string={"q": search}).text.count('id="attempt-') == 1, search
+    assert owner_client.get("/log?q=mariann").text.count('id="attempt-') == 0
     with app.app_context():
         db.session.execute(delete(Client))
         db.session.commit()
@@ -271,7 +275,7 @@ def test_the_clients_present_address_finds_what_went_to_the_former_one(app, sent
 
 
 def test_a_beginning_that_thousands_share_is_not_looked_for(app, owner, owner_client, monkeypatch):
-    monkeypatch.setattr(log, "MOST_FOUND", 2)
+    monkeypatch.setattr(addressed, "MOST_FOUND", 2)
     with app.app_context():
         make.clients(db.session.get(User, owner.id), 3)
         db.session.commit()

@@ -7,7 +7,7 @@ from app.auth.models import User
 from app.clients.models import ClientStatus, Segment
 from app.delivery.models import DeliveryStatus, RunStatus
 from app.extensions import db
-from app.mailings import queries
+from app.mailings import addressed, queries
 from app.mailings.models import Audience, Mailing, MailingStatus
 from app.paging import paginate
 from tests import make
@@ -101,10 +101,16 @@ def test_runs_and_deliveries_are_those_of_their_parents_alone(mailing, person):
 
 def test_deliveries_are_found_by_status_and_by_the_beginning_of_their_address(mailing):
     run = ledger.run(mailing, SENT, FAILED, FAILED)
-    rows = queries.deliveries_of(run)
-    assert [row.email for row in all_of(queries.deliveries_like(rows, "failed", "CLIENT2"))] == ["client2@example.test"]
-    assert all_of(queries.deliveries_like(rows, email="example")) == []
-    assert len(all_of(queries.deliveries_like(rows, "no such word"))) == 3
+    assert [row.email for row in all_of(queries.deliveries_like(run, "failed", "CLIENT2"))] == ["client2@example.test"]
+    assert all_of(queries.deliveries_like(run, address="example")) == []
+    assert len(all_of(queries.deliveries_like(run, "no such word"))) == 3
+
+
+def test_a_beginning_that_many_share_finds_them_all_the_same(mailing, monkeypatch):
+    monkeypatch.setattr(addressed, "MOST_FOUND", 1)
+    run = ledger.run(mailing, SENT, FAILED, FAILED)
+    assert len(all_of(queries.deliveries_like(run, address="Client"))) == 3
+    assert len(all_of(queries.deliveries_like(run, "failed", "client"))) == 2
 
 
 def test_attempts_come_in_their_order(mailing):
