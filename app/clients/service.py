@@ -64,6 +64,12 @@ def get_segment(user: User, segment_id: int) -> Segment:
     return _one(queries.segments_editable_by(user).where(Segment.id == min(segment_id, LARGEST_ID)))
 
 
+def own_segment(user: User, segment_id: str) -> Segment:
+    """The user's own segment, by an id as an address has it. Raises: NotFound."""
+    number = int(segment_id) if segment_id.isascii() and segment_id.isdigit() else 0
+    return _one(queries.segments_of(user).where(Segment.id == min(number, LARGEST_ID)))
+
+
 def _one(query: Select[Thing]) -> Thing:
     if (thing := db.session.scalar(query)) is None:
         raise NotFound(_("There is nothing at this address, or it is not yours."))

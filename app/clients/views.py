@@ -15,9 +15,9 @@ from app import web
 from app.auth.access import requires, signed_in
 from app.auth.models import User
 from app.auth.roles import Permission
-from app.clients import queries, service, unsubscribe
+from app.clients import queries, segments, service, unsubscribe
 from app.clients.forms import ClientForm
-from app.clients.models import Client, ClientStatus
+from app.clients.models import Client, ClientStatus, Segment
 from app.clients.service import AlreadyThere
 from app.clients.words import STATUS_LABELS
 from app.errors import NotFound
@@ -33,6 +33,9 @@ ORDERS = {
 }
 
 
+SEGMENTS_OFFERED = 100
+
+
 @blueprint.context_processor
 def _words() -> dict[str, Any]:
     return {"status_labels": STATUS_LABELS, "format_date": format_date}
@@ -45,15 +48,22 @@ class Filters:
     q: str
     status: str
     tag: str
+    segment: str  # its id
 
     @classmethod
     def of_request(cls) -> Self:
         status = argument("status")
-        return cls(argument("q"), status if status in set(ClientStatus) else "", argument("tag"))
+        return cls(argument("q"), status if status in set(ClientStatus) else "", argument("tag"), argument("segment"))
 
     def of(self, user: User) -> Select[Client]:
-        """The user's clients whom they ask for."""
+        """The user's clients whom they ask for.
+
+        Raises:
+            NotFound: for a segment that is not theirs, or no more: nobody shall act on all clients instead.
+        """
         query = queries.matching(queries.owned_by(user), self.q)
+        if self.segment:
+            query = segments.members(service.own_segment(user, self.segment), query)
         if self.status:
             query = queries.with_status(query, ClientStatus(self.status))
         return queries.with_tag(query, self.tag) if self.tag else query
@@ -89,6 +99,7 @@ def show_list() -> Response:
         filters=filters,
         sorting=order,
         tags=db.session.scalars(queries.tag_names_in_use(user)).all(),
+        segments=db.session.scalars(queries.segments_of(user).order_by(Segment.name).limit(SEGMENTS_OFFERED)).all(),
         has_clients=db.session.scalar(queries.has_clients(user)),
     )
 

@@ -73,6 +73,25 @@ class TestList:
         assert 'href="/clients/new"' in text
         assert 'type="search"' not in text
 
+    def test_it_is_filtered_by_a_segment_of_ones_own(self, app, owner, owner_client, stranger, add):
+        add("a@example.test", ["VIP"])
+        add("b@example.test")
+        with app.app_context():
+            vips, foreign = (
+                service.create_segment(db.session.merge(user), "VIPs", {"tag": "VIP"}) for user in (owner, stranger)
+            )
+            db.session.commit()
+            own_id, foreign_id = vips.id, foreign.id
+        text = owner_client.get(f"/clients/?segment={own_id}").text
+        assert "a@" in text
+        assert "b@" not in text
+        assert f'<option value="{own_id}" selected>VIPs' in text
+        assert "b@example.test" not in owner_client.get(f"/clients/export.csv?segment={own_id}").text
+        for nobodys in (foreign_id, 10**30, "x", "-1", own_id + 100):
+            assert owner_client.get(f"/clients/?segment={nobodys}").status_code == 404
+            data = {"action": "delete", "all": "1", "sure": "1"}
+            assert owner_client.post(f"/clients/bulk?segment={nobodys}", data=data).status_code == 404
+
     def test_clients_stand_in_order_of_their_names(self, owner_client, add, stranger):
         add("c@example.test", last_name="B", first_name="A")
         add("b@example.test", last_name="A", first_name="B")
