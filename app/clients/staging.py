@@ -93,7 +93,9 @@ class Loaded:
         if known is KnownClients.SKIP:
             added, changed = self._add(now), 0
             if self._has_tags and added:
-                self._find(Client.added_at == now)  # those who came a moment ago
+                # Those who came a moment ago. Not `==`: PostgreSQL would look for them in the index of days, where
+                # each of them finds all of them.
+                self._find(Client.added_at.is_not_distinct_from(now))
         else:
             self._find()
             changed = self._change(known)
