@@ -19,7 +19,8 @@ TOOLS = Path(sys.executable).parent  # of the virtual environment that we run in
 PARTS = {
     "sqlite": ["--database", "sqlite", "-m", "not one_database"],
     "postgresql": ["--database", "postgresql"],
-    "one_database": ["--database", "sqlite", "-m", "one_database"],
+    "one_database": ["--database", "sqlite", "-m", "one_database and not browser"],
+    "browser": ["--database", "sqlite", "-m", "browser"],
 }
 
 NONE_CHOSEN = 5  # pytest's word for it, when arguments choose tests of other parts

@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, text
 from app import create_app, queue
 from app.auth.models import User
 from app.auth.roles import Role
-from app.config import Settings
+from app.config import ROOT, Settings
 from app.extensions import db
 from dev import servers
 from tests import make
@@ -34,10 +34,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "browser: drives a real browser; all of tests/browser, and one_database as well")
     config.addinivalue_line("markers", "one_database: has nothing to do with the database, so it is run on SQLite only")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests" / "browser"):
+            item.add_marker("browser")
+            item.add_marker("one_database")
     if config.getoption("--database") == "sqlite":
         return
     left_out = [item for item in items if item.get_closest_marker("one_database")]

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 
@@ -14,8 +13,6 @@ from app.blog.models import Post
 from app.config import Settings
 from app.extensions import db
 from tests import make
-
-pytestmark = pytest.mark.one_database
 
 BODY = "<h2>A heading</h2><p>Words with <a href='/blog/'>a link</a> and <code>code</code>.</p><ul><li>one</li></ul>" * 3
 PATHS = ["/", "/blog/", "/blog/?tag=birds", "/blog/?q=nothing-like-it", "/blog/first-bird"]
@@ -42,17 +39,6 @@ def posts(settings: Settings, database_url: str, service: str) -> Iterator[None]
         db.session.execute(db.delete(Post))
         db.session.commit()
         db.engine.dispose()
-
-
-@pytest.mark.usefixtures("posts")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", PATHS)
-def test_public_pages_have_no_violations(page: Page, scheme: str, path: str) -> None:
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    page.goto(path)
-    page.wait_for_load_state("networkidle")
-    found = Axe().run(page)
-    assert found.violations_count == 0, f"{path}: {found.generate_report()}"
 
 
 @pytest.mark.usefixtures("posts")

@@ -18,8 +18,6 @@ from app.extensions import db
 from tests import make
 from tests.make import PASSWORD
 
-pytestmark = pytest.mark.one_database
-
 EDITOR = "the-editor@golub.test"
 PASTED = (
     '<h1 style="color:red">Pasted</h1><p style="margin:3px"><span style="font-weight:700">thick</span></p>'
@@ -116,15 +114,6 @@ def look(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360, page.url
     page.set_viewport_size({"width": 1280, "height": 800})
-
-
-def test_the_pages_of_the_panel_have_no_violations(panel: Page, articles: dict[str, int]) -> None:
-    number = articles["Look at me"]
-    for scheme in ("light", "dark"):
-        panel.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for path in ("", "?state=trash", "new", f"{number}/edit", f"{number}/preview", "pictures"):
-            panel.goto(f"/blog/manage/{path}")
-            look(panel)
 
 
 def test_from_the_first_word_to_the_reader(panel: Page, photo: Path) -> None:

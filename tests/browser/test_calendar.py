@@ -17,8 +17,6 @@ from tests import make
 from tests.browser.test_way import look_for_violations
 from tests.make import PASSWORD
 
-pytestmark = pytest.mark.one_database
-
 EMAIL = "calendar@golub.test"
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 800}
@@ -54,17 +52,6 @@ def calendar(page: Page, noon: datetime) -> Callable[..., Page]:
         return page
 
     return open_calendar
-
-
-def test_its_pages_have_no_violations_and_fit_on_a_telephone(calendar: Callable[..., Page], noon: datetime) -> None:
-    page = calendar()
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for size in (DESK, PHONE):
-            page.set_viewport_size(size)  # type: ignore[arg-type]
-            for query in (f"?month={noon:%Y-%m}", "?view=agenda", "?month=2020-02", "?view=agenda&from=2020-02-02"):
-                look_for_violations(page, f"/mailings/calendar{query}")
-                assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], query
 
 
 def test_it_turns_by_keyboard_and_back_by_the_browsers_button(calendar: Callable[..., Page]) -> None:

@@ -12,8 +12,6 @@ from tests.browser.test_way import confirm
 from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
 
-pytestmark = pytest.mark.one_database
-
 EMAIL = "lister@golub.test"
 LINES = "".join(f"\nc{n:03}@example.test;Client {n:03}" for n in range(120))
 

@@ -16,8 +16,6 @@ from tests import make
 from tests.browser.pages import MessageForm
 from tests.make import PASSWORD
 
-pytestmark = pytest.mark.one_database
-
 PAINTER = "painter@golub.test"
 DROP = """([target, kind, bytes]) => {
   const data = new DataTransfer();
@@ -181,4 +179,5 @@ def test_pictures_of_letters_without_a_script_and_their_page(desk: Page, tmp_pat
     expect(desk.locator(".letter-pictures li").first).to_be_visible()
     for scheme in ("light", "dark"):
         desk.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        desk.reload()  # colours come little by little
         look(desk)

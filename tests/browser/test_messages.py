@@ -17,8 +17,6 @@ from tests.live import wait_for
 from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
 
-pytestmark = pytest.mark.one_database
-
 AUTHOR = "author@golub.test"
 TABLE = '<table width="100%"><tr><td style="color:#0c6570">A whole letter</td></tr></table>'
 PASTE = """html => {
@@ -70,15 +68,6 @@ def look(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360, page.url
     page.set_viewport_size({"width": 1280, "height": 800})
-
-
-def test_the_pages_of_a_message_have_no_violations(desk: Page, messages: dict[str, int]) -> None:
-    number = messages["Of tables"]
-    for scheme in ("light", "dark"):
-        desk.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for path in ("new", "new?layout=digest", f"{number}/edit", f"{number}/versions", f"{number}"):
-            desk.goto(f"/messages/{path}")
-            look(desk)
 
 
 def test_from_the_first_word_to_a_test_in_ones_own_inbox(desk: Page, mail_server: RecordingSmtp) -> None:

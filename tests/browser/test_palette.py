@@ -14,8 +14,6 @@ from tests import make
 from tests.browser.pages import Palette
 from tests.make import PASSWORD
 
-pytestmark = pytest.mark.one_database
-
 HURRIED = "hurried@golub.test"
 
 

@@ -20,8 +20,6 @@ from tests.browser.pages import RunReport
 from tests.browser.test_way import look_for_violations
 from tests.mailings import ledger
 
-pytestmark = pytest.mark.one_database
-
 READER = "reader@golub.test"
 SENT, FAILED, UNKNOWN, SKIPPED = (
     DeliveryStatus.SENT,

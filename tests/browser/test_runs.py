@@ -14,8 +14,6 @@ from tests.browser.test_way import confirm, look_for_violations
 from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
 
-pytestmark = pytest.mark.one_database
-
 EMAIL = "resender@golub.test"
 
 

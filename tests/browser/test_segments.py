@@ -1,6 +1,5 @@
 """A segment put together while the count follows, and a client's page with what was sent."""
 
-import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.pages import Clients, Mailings, Messages, Register, SegmentEditor
@@ -8,8 +7,6 @@ from tests.browser.test_import import look_at
 from tests.browser.test_way import confirm
 from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
-
-pytestmark = pytest.mark.one_database
 
 EMAIL = "segmenter@golub.test"
 PLAIN = {"locale": "ru-RU", "java_script_enabled": False}
@@ -103,7 +100,7 @@ def test_what_was_sent_to_a_client_stands_on_their_page(page: Page, mail_server:
     Mailings(page).plan("At once", "Segment news")
     expect(page.locator("main")).to_contain_text("Completed", timeout=20_000)
     page.goto("/clients/")
-    page.get_by_role("link", name="Anna").click()
+    page.get_by_role("link", name="Anna", exact=True).click()
     entry = page.locator("#history details").filter(has_text="At once")
     entry.locator("summary").press("Enter")
     expect(entry).to_contain_text("2.0.0 accepted")

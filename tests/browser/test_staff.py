@@ -15,11 +15,6 @@ from app.extensions import db
 from tests import make
 from tests.make import PASSWORD
 
-pytestmark = pytest.mark.one_database
-
-ACCOUNT = ["", "security", "activity", "data", "password", "email", "second-factor", "close"]
-MANAGER = ["", "mailings", "clients", "users", "audit"]
-
 
 @pytest.fixture(scope="module")
 def people(settings: Settings, database_url: str, service: str) -> dict[str, int]:
@@ -57,25 +52,6 @@ def look(page: Page, path: str) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
     page.set_viewport_size({"width": 1280, "height": 800})
-
-
-def test_the_pages_of_an_account_have_no_violations(log_in: Callable[[str], Page]) -> None:
-    page = log_in("the-owner@golub.test")
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for path in ACCOUNT:
-            look(page, f"/account/{path}")
-        look(page, "/log")
-
-
-def test_the_pages_of_the_staff_have_no_violations(log_in: Callable[[str], Page], people: dict[str, int]) -> None:
-    page = log_in("the-manager@golub.test")
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for path in MANAGER:
-            look(page, f"/manager/{path}")
-        for path in (f"/manager/users/{people['owner']}", f"/mailings/{people['mailing']}", "/log"):
-            look(page, path)
 
 
 def test_a_guest_finds_the_way_to_a_new_password(page: Page) -> None:

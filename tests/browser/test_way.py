@@ -12,8 +12,6 @@ from tests.live import wait_for
 from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
 
-pytestmark = pytest.mark.one_database
-
 
 @pytest.fixture(scope="module")
 def email() -> str:
@@ -50,8 +48,8 @@ def test_the_whole_way(page: Page, mail_server: RecordingSmtp, email: str) -> No
     ):
         clients.add(address, name)
     clients.search("анн")
-    expect(page.get_by_text("anna@example.test")).to_be_visible()
-    expect(page.get_by_text("boris@example.test")).to_be_hidden()
+    expect(page.get_by_role("row", name="Анна")).to_be_visible()
+    expect(page.get_by_role("row", name="Boris")).to_be_hidden()
 
     Messages(page).write("First news", "<h1>Hello</h1><p>from the pigeon</p>")
     start = datetime.now(UTC).replace(microsecond=0, tzinfo=None) + timedelta(seconds=8)
@@ -68,28 +66,6 @@ def test_the_whole_way(page: Page, mail_server: RecordingSmtp, email: str) -> No
     page.locator("a[href*='/runs/']").first.click()
     page.get_by_text("vera@example.test").click()
     expect(page.locator("main")).to_contain_text("2.0.0 accepted")
-
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for path in (
-            "/overview",
-            "/clients/",
-            "/clients/new",
-            "/clients/segments/",
-            "/messages/",
-            "/messages/new",
-            "/mailings/",
-            "/mailings/new",
-            page.url,
-        ):
-            look_for_violations(page, path)
-
-
-def test_guests_pages_have_no_violations(page: Page) -> None:
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for path in ("/", "/blog/", "/auth/login", "/auth/register"):
-            look_for_violations(page, path)
 
 
 @pytest.mark.parametrize("language", ["en-GB", "ru-RU"])
