@@ -62,6 +62,7 @@ FEED = Kind(BLOG, "feed", 60)
 SITEMAP = Kind(BLOG, "sitemap", 600)
 BLOG_CHANGED = Kind(BLOG, "changed", 60)
 COUNT = Kind(FIGURES, "count", 30, is_heavy=True)
+CAUSES = Kind(FIGURES, "causes", 30, is_heavy=True)  # why messages failed, where very many did
 
 RENEWAL_SECONDS = 60  # whoever began to make it anew and has not come back within these will not
 STALE_FOR = 2  # times its seconds: so long an entry lies there for the others, while one makes it anew

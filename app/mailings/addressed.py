@@ -7,6 +7,7 @@ from sqlalchemy import Select, or_, select, union_all
 
 from app.auth.models import User
 from app.clients.models import Client, FormerAddress
+from app.clients.queries import existing
 from app.delivery.models import Delivery, Run
 from app.errors import RuleBroken
 from app.extensions import db
@@ -29,17 +30,20 @@ def deliveries_to(address: str, owner_id: int | None) -> Select[int]:
         TooMany
     """
     key = address.casefold()
-    clients = select(Client.id).where(beginning(Client.email_key, key))
+    clients = existing().with_only_columns(Client.id).where(beginning(Client.email_key, key))
+    # Those whom somebody may still bring back. They are few, and stand in an index of their own.
+    deleted = select(Client.id).where(Client.deleted_at.is_not(None), beginning(Client.email_key, key))
     former = select(FormerAddress.client_id).where(beginning(FormerAddress.email_key, key))
     orphans = select(Delivery.id).where(
         Delivery.client_id.is_(None), or_(beginning(Delivery.email, address), beginning(Delivery.email, key))
     )
     # The keys are indexed within each address book.
     owners = select(User.id) if owner_id is None else select(User.id).where(User.id == owner_id)
-    clients, former = clients.where(Client.owner_id.in_(owners)), former.where(FormerAddress.owner_id.in_(owners))
+    clients, deleted = clients.where(Client.owner_id.in_(owners)), deleted.where(Client.owner_id.in_(owners))
+    former = former.where(FormerAddress.owner_id.in_(owners))
     if owner_id is not None:
         orphans = orphans.join(Run, Run.id == Delivery.run_id).where(Run.owner_id == owner_id)
-    client_ids, delivery_ids = _few(union_all(clients, former)), _few(orphans)
+    client_ids, delivery_ids = _few(union_all(clients, deleted, former)), _few(orphans)
     return select(Delivery.id).where(or_(Delivery.client_id.in_(client_ids), Delivery.id.in_(delivery_ids)))
 
 

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, flash, request, url_for
 from flask_babel import gettext as _
 from sqlalchemy import Select, select
 
-from app import clock, web
+from app import caching, clock, web
 from app.auth.access import requires, signed_in
 from app.auth.roles import Permission
 from app.delivery.models import Run, RunStatus
@@ -202,7 +202,7 @@ def _show(mailing: Mailing) -> Response:
         since=since,
         earlier=paginate(earlier, Run.id, cursor=request.args.get("after"), descending=True),
         # Counted only where it is shown: the live part asks every second.
-        recipients=lambda: db.session.scalar(queries.how_many(service.audience_of(mailing))),
+        recipients=lambda: caching.number(queries.how_many(service.audience_of(mailing))),
         what_comes_next=words.what_comes_next(mailing, is_waiting=_all_wait(live, now)),
         is_waiting=_all_wait(live, now),
         progress=progress_of(live, now),

@@ -11,7 +11,7 @@ from flask_babel import gettext as _
 from redis import RedisError
 from sqlalchemy import Select, select
 
-from app import clock, queue, web
+from app import caching, clock, queue, web
 from app.auth import service as auth
 from app.auth.access import requires, signed_in
 from app.auth.jobs import send_letter
@@ -43,6 +43,7 @@ USER_ORDERS = {"since": Order((User.id,), descending=True), "email": Order((User
 SHOWN_ON_DASHBOARD = 10
 CAUSES_SHOWN = 8
 TROUBLE_OF = timedelta(days=7)
+MANY_TROUBLED = 500  # attempts; fewer are looked at in no time
 TROUBLED_ATTEMPTS = 5000  # of which the causes are counted
 ACTIVITY_OF = timedelta(days=30)
 SHOWN_OF_A_USER = 20
@@ -81,10 +82,18 @@ def _lately(now: datetime) -> dict[str, Any]:
     """What failed, and who sent much."""
     active = db.session.execute(queries.most_active(now - ACTIVITY_OF).limit(SHOWN_ON_DASHBOARD)).all()
     return {
-        "causes": queries.causes(now - TROUBLE_OF, TROUBLED_ATTEMPTS)[:CAUSES_SHOWN],
+        "causes": caching.remembered(caching.CAUSES, _causes, worth=_are_many)[:CAUSES_SHOWN],
         "active": active,
         "last_seen": queries.last_seen([user.id for user, _sent in active]),
     }
+
+
+def _causes() -> list[queries.Cause]:
+    return queries.causes(clock.now() - TROUBLE_OF, TROUBLED_ATTEMPTS)
+
+
+def _are_many(causes: list[queries.Cause]) -> bool:
+    return sum(cause.count for cause in causes) >= MANY_TROUBLED
 
 
 def _engine() -> Engine:

@@ -65,8 +65,8 @@ def _ids_from(user: User, column: InstrumentedAttribute[str], start: str, **same
     That order is the database's own, whatever its collation: what begins with `start` stands there, and `_begins`
     looks again. A condition for the end of the stretch would need an order that we know.
     """
-    order = (column, Client.id) if column is Client.email_key else (Client.last_name, Client.first_name, Client.id)
-    query = select(Client.id).where(Client.owner_id == user.id, column >= start).filter_by(**same)
+    order = (column,) if column is Client.email_key else (Client.last_name, Client.first_name, Client.id)
+    query = clients.owned_by(user).with_only_columns(Client.id).where(column >= start).filter_by(**same)
     return select(query.order_by(*order).limit(SCANNED).subquery().c.id)
 
 

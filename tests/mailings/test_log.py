@@ -267,6 +267,8 @@ def test_both_the_present_and_the_former_address_find_what_a_client_got(app, sen
         assert answer.status_code == 303
     for search in ("Maria", "maria2", "anna", "Anna@example.test"):
         assert owner_client.get("/log", query_string={"q": search}).text.count('id="attempt-') == 1, search
+    owner_client.post(f"/clients/{client_id}/delete")  # which can be undone
+    assert owner_client.get("/log?q=maria").text.count('id="attempt-') == 1
     assert owner_client.get("/log?q=mariann").text.count('id="attempt-') == 0
     with app.app_context():
         db.session.execute(delete(Client))

@@ -107,6 +107,14 @@ def test_what_is_deleted_is_not_found(owner_client: FlaskClient, owner: User, ma
     assert found(owner_client, "spring") == []
 
 
+@pytest.mark.parametrize("text", ["Petrova", "anna@", "Petrova Anna", "trov"])
+def test_a_deleted_client_is_not_found(owner_client: FlaskClient, owner: User, made: Making, text: str) -> None:
+    number = made(make.client, owner, "anna@example.test", last_name="Petrova", first_name="Anna")
+    assert found_things(owner_client, text)
+    owner_client.post(f"/clients/{number}/delete")
+    assert found_things(owner_client, text) == []
+
+
 def test_a_manager_finds_users_and_everybodys_mailings(
     manager_client: FlaskClient, owner: User, stranger: User, made: Making
 ) -> None:
