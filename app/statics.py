@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 import structlog
-from flask import Flask, Response
+from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 from whitenoise import WhiteNoise
 from whitenoise.compress import Compressor
@@ -45,6 +45,13 @@ def init_app(app: Flask, settings: Settings, headers: dict[str, str]) -> None:
         return response
 
     app.view_functions["static"] = serve
+    icons = f"{app.static_url_path}/{version}/vendor/tabler-icons/sprite.svg"
+
+    @app.template_global()
+    def icons_url() -> str:
+        """As url_for() gives it, for the hundreds of icons of a list."""
+        return request.script_root + icons
+
     app.wsgi_app = WhiteNoise(  # type: ignore[method-assign]
         app.wsgi_app,
         root=str(_compressed(source, settings.instance_path / "static", version)),

@@ -23,8 +23,8 @@ from tests import make
 
 KEYS = ("list_pages_p95_ms", "list_pages_growth")
 RUNS = 5
-REQUESTS = 40  # of each page
-WARM_UP = 3
+REQUESTS = 100  # of each page
+WARM_UP = 10
 _DAY = timedelta(days=1)
 BROWSER = {"Accept-Encoding": "gzip", "Sec-Fetch-Site": "same-origin"}
 NO_SERVER = 1  # a port that nobody is asked at
