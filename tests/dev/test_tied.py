@@ -15,7 +15,7 @@ import subprocess, sys, time
 from pathlib import Path
 from dev import tied
 child = tied.start(["sh", "-c", sys.argv[1]], folder=Path.cwd())
-print("child", child.pid)
+sys.stdout.write(f"child {child.pid}\n")  # in one piece: the grandchild writes to the same pipe
 time.sleep(60)
 """
 WITH_GRANDCHILD = "setsid sleep 60 & echo grandchild $!; wait"
