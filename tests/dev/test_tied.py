@@ -10,7 +10,7 @@ from tests.dev.processes import is_running, look_up, read_until, start_script, w
 pytestmark = pytest.mark.one_database
 
 # A parent that says the process ids of its child, and of a grandchild that went into a session of its own.
-PARENT = """
+PARENT = r"""
 import subprocess, sys, time
 from pathlib import Path
 from dev import tied
