@@ -571,7 +571,7 @@ def test_a_big_file_takes_seconds(owner: User) -> None:
     text = "".join(f"client{n}@example.test;Иванов;Пётр;{1950 + n % 50};tag{n % 7}\n" for n in range(50_000))
     began = time.monotonic()
     assert counts(bring(owner, "почта;фамилия;имя;год рождения;теги\n" + text)) == (50_000, 0, 0, 0)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60  # a plan that compares all with all takes minutes
     assert db.session.scalar(select(func.count()).select_from(Client)) == 50_000
     assert db.session.scalar(select(func.count()).select_from(Tag)) == 7
     assert len(service.tags_named(owner.id, ["TAG1"])) == 1
