@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from app.auth.models import User
 from app.clients import columns, imports, jobs, queries, service
@@ -575,3 +575,15 @@ def test_a_big_file_takes_seconds(owner: User) -> None:
     assert db.session.scalar(select(func.count()).select_from(Client)) == 50_000
     assert db.session.scalar(select(func.count()).select_from(Tag)) == 7
     assert len(service.tags_named(owner.id, ["TAG1"])) == 1
+
+
+@pytest.mark.timeout(60)  # a plan that compares all with all takes minutes
+def test_the_first_big_file_among_many_small_address_books(owner: User) -> None:
+    for number in range(100):
+        make.client(make.user(f"user{number}@example.test"), f"only{number}@example.test")
+    db.session.commit()
+    if db.engine.dialect.name == "postgresql":
+        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ANALYZE client"))
+    rows = "".join(f"client{number}@example.test;tag{number % 7}\n" for number in range(30_000))
+    assert counts(bring(owner, "почта;теги\n" + rows)) == (30_000, 0, 0, 0)
