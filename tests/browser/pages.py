@@ -4,7 +4,10 @@ from datetime import datetime
 
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browsing import VERIFICATION_LINK
+from tests.live import wait_for
 from tests.make import PASSWORD
+from tests.smtp import RecordingSmtp
 
 
 def log_in(page: Page, email: str, password: str = PASSWORD) -> None:
@@ -27,6 +30,18 @@ class Register:
         self.page.get_by_label("Password").first.fill(password)
         self.page.locator("form[action*=register], main form").get_by_role("button").last.click()
         expect(self.page.get_by_text(email)).to_be_visible()
+
+    def confirmed(self, email: str, mail_server: RecordingSmtp) -> None:
+        """Sign up, and follow the link in the letter."""
+        self.sign_up(email, PASSWORD)
+        wait_for(lambda: mail_server.to(email), 20)
+        text = mail_server.to(email)[0].message.get_body(("plain",))
+        assert text is not None
+        link = VERIFICATION_LINK.search(text.get_content())
+        assert link is not None
+        self.page.goto(link[0])
+        self.page.locator("main form button[type=submit]").click()
+        self.page.wait_for_url("**/overview")
 
 
 class Clients:

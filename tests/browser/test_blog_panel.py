@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Page, expect
 from sqlalchemy import delete
@@ -16,7 +15,8 @@ from app.blog.models import Post
 from app.config import Settings
 from app.extensions import db
 from tests import make
-from tests.make import PASSWORD
+from tests.browser.looking import look
+from tests.browser.pages import log_in
 
 EDITOR = "the-editor@golub.test"
 PASTED = (
@@ -67,11 +67,7 @@ def articles(settings: Settings, database_url: str, service: str) -> Iterator[di
 @pytest.fixture
 def panel(page: Page, articles: dict[str, int]) -> Page:
     """A window of the content manager."""
-    page.goto("/auth/login")
-    page.get_by_label("E-mail").fill(EDITOR)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.locator("#login form button[type=submit]").last.click()
-    page.wait_for_url(lambda url: "/auth/login" not in url)
+    log_in(page, EDITOR)
     return page
 
 
@@ -106,14 +102,6 @@ class Form:
 
     def press(self, name: str) -> None:
         self.page.locator("#post-form").get_by_role("button", name=name, exact=True).click()
-
-
-def look(page: Page) -> None:
-    found = Axe().run(page)
-    assert found.violations_count == 0, f"{page.url}: {found.generate_report()}"
-    page.set_viewport_size({"width": 360, "height": 740})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360, page.url
-    page.set_viewport_size({"width": 1280, "height": 800})
 
 
 def test_from_the_first_word_to_the_reader(panel: Page, photo: Path) -> None:

@@ -14,8 +14,8 @@ from app.config import Settings
 from app.extensions import db
 from app.mailings.schedule import Period
 from tests import make
-from tests.browser.test_way import look_for_violations
-from tests.make import PASSWORD
+from tests.browser.looking import look
+from tests.browser.pages import log_in
 
 EMAIL = "calendar@golub.test"
 PHONE = {"width": 360, "height": 740}
@@ -43,11 +43,7 @@ def noon(settings: Settings, database_url: str, service: str) -> datetime:
 @pytest.fixture
 def calendar(page: Page, noon: datetime) -> Callable[..., Page]:
     def open_calendar(query: str = "") -> Page:
-        page.goto("/auth/login")
-        page.get_by_label("E-mail").fill(EMAIL)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.locator("#login form button[type=submit]").last.click()
-        page.wait_for_url(lambda url: "/auth/login" not in url)
+        log_in(page, EMAIL)
         page.goto(f"/mailings/calendar{query}")
         return page
 
@@ -108,7 +104,7 @@ def test_the_feed_is_switched_on_and_off(calendar: Callable[..., Page]) -> None:
     field = page.get_by_label("Address of your calendar")
     expect(field).to_be_visible()
     first = field.input_value()
-    look_for_violations(page, page.url)
+    look(page, "light", "dark")
     assert "SUMMARY:Every day" in requests.get(first, timeout=10).text
 
     page.get_by_role("button", name="Make a new address").click()

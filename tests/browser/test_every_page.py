@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, Page
 from sqlalchemy import select
@@ -16,6 +15,7 @@ from app.config import Settings
 from app.delivery.models import Delivery, DeliveryStatus
 from app.extensions import db
 from app.mailings.models import Mailing
+from tests.browser.looking import faults as faults_of
 from tests.browser.pages import log_in
 from tests.live import running
 from tests.mailings import ledger
@@ -105,13 +105,7 @@ def _look_at(page: Page, path: str, look: Look) -> list[str]:
     if answer is None or not answer.ok:
         return [f"{path}: {answer and answer.status}"]
     page.wait_for_timeout(100)  # for what a page fetches when it is there
-    found = Axe().run(page, options=look.rules)
-    faults = [f"{path}: {found.generate_report()}"] if found.violations_count else []
-    page.set_viewport_size({"width": 360, "height": 740})
-    if (width := page.evaluate("document.documentElement.scrollWidth")) > 360:
-        faults.append(f"{path} is {width} wide")
-    page.set_viewport_size({"width": 1280, "height": 800})
-    return faults
+    return faults_of(page, look.rules)
 
 
 def _is_foreign(url: str, base_url: str) -> bool:

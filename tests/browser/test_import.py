@@ -2,9 +2,8 @@
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.looking import look_at
 from tests.browser.pages import Import, Register
-from tests.browser.test_way import confirm, look_for_violations
-from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
 
 EMAIL = "importer@golub.test"
@@ -12,8 +11,7 @@ FILE = "Фамилия;Имя;E-mail;Город\nПетрова;Анна;anna@ex
 
 
 def test_a_dropped_file_becomes_clients(page: Page, mail_server: RecordingSmtp) -> None:
-    Register(page).sign_up(EMAIL, PASSWORD)
-    confirm(page, mail_server, EMAIL)
+    Register(page).confirmed(EMAIL, mail_server)
     look_at(page, "/clients/import")
 
     imports = Import(page)
@@ -58,12 +56,3 @@ def test_a_dropped_file_becomes_clients(page: Page, mail_server: RecordingSmtp) 
     assert len(lines) == 2
     assert "petr@example.test" in lines[1]
     look_at(page, "/clients/")
-
-
-def look_at(page: Page, path: str) -> None:
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        look_for_violations(page, path)
-    page.set_viewport_size({"width": 360, "height": 740})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
-    page.set_viewport_size({"width": 1280, "height": 720})

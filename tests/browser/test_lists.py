@@ -4,12 +4,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
+from tests.browser.looking import look
 from tests.browser.pages import List, Register
-from tests.browser.test_way import confirm
-from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
 
 EMAIL = "lister@golub.test"
@@ -21,8 +19,7 @@ def cookies(browser: Browser, service: str, mail_server: RecordingSmtp) -> list[
     """The log-in of somebody with 120 clients."""
     context = browser.new_context(base_url=service)
     page = context.new_page()
-    Register(page).sign_up(EMAIL, PASSWORD)
-    confirm(page, mail_server, EMAIL)
+    Register(page).confirmed(EMAIL, mail_server)
     page.goto("/clients/import")
     page.locator("input[type=file]").set_input_files(
         {"name": "c.csv", "mimeType": "text/csv", "buffer": f"E-mail;Last name{LINES}".encode()}
@@ -41,25 +38,14 @@ def clients(page: Page, cookies: list[dict[str, str]]) -> Iterator[List]:
     return List(page)
 
 
-def look(page: Page) -> None:
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        page.wait_for_timeout(500)  # colours fade
-        found = Axe().run(page)
-        assert found.violations_count == 0, found.generate_report()
-    page.set_viewport_size({"width": 360, "height": 740})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    page.set_viewport_size({"width": 1280, "height": 720})
-
-
 def test_rows_are_ticked_deleted_and_brought_back(page: Page, clients: List) -> None:
     expect(clients.bar).to_be_hidden()
     clients.tick("Client 003", "Client 004")
     expect(clients.bar).to_contain_text("Selected: 2")
-    look(page)
+    look(page, "light", "dark")
     clients.press("delete")
     expect(clients.dialog).to_contain_text("Delete 2 clients?")
-    look(page)
+    look(page, "light", "dark")
     clients.agree()
     expect(clients.row("Client 003")).to_have_count(0)
     expect(clients.row("Client 002")).to_have_count(1)
@@ -114,7 +100,7 @@ def test_a_row_is_changed_on_the_spot_by_keys_alone(page: Page, clients: List) -
     page.keyboard.press("e")
     row = page.locator("[data-edited]")
     expect(row.get_by_label("Last name")).to_be_focused()
-    look(page)
+    look(page, "light", "dark")
     row.get_by_label("E-mail").fill("nobody")
     page.keyboard.press("Enter")
     expect(row).to_contain_text("This is not a usable e-mail address")

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import FrameLocator, Page, expect
 
@@ -13,8 +12,8 @@ from app import create_app
 from app.config import Settings
 from app.extensions import db
 from tests import make
-from tests.browser.pages import MessageForm
-from tests.make import PASSWORD
+from tests.browser.looking import look
+from tests.browser.pages import MessageForm, log_in
 
 PAINTER = "painter@golub.test"
 DROP = """([target, kind, bytes]) => {
@@ -44,21 +43,12 @@ def painter(settings: Settings, database_url: str, service: str) -> Iterator[str
 
 @pytest.fixture
 def desk(page: Page, painter: str) -> Page:
-    page.goto("/auth/login")
-    page.get_by_label("E-mail").fill(painter)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.locator("#login form button[type=submit]").last.click()
-    page.wait_for_url(lambda url: "/auth/login" not in url)
+    log_in(page, painter)
     return page
 
 
 def letter(page: Page) -> FrameLocator:
     return page.frame_locator(".letter-stage iframe:not(.is-coming)")
-
-
-def look(page: Page) -> None:
-    found = Axe().run(page, options={"iframes": False})  # the letter is its author's
-    assert found.violations_count == 0, f"{page.url}: {found.generate_report()}"
 
 
 def kept(page: Page) -> None:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import FrameLocator, Page, expect
 
@@ -12,9 +11,9 @@ from app import create_app
 from app.config import Settings
 from app.extensions import db
 from tests import make
-from tests.browser.pages import MessageForm
+from tests.browser.looking import look
+from tests.browser.pages import MessageForm, log_in
 from tests.live import wait_for
-from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
 
 AUTHOR = "author@golub.test"
@@ -50,24 +49,12 @@ def messages(settings: Settings, database_url: str, service: str) -> Iterator[di
 @pytest.fixture
 def desk(page: Page, messages: dict[str, int]) -> Page:
     """A window of the author."""
-    page.goto("/auth/login")
-    page.get_by_label("E-mail").fill(AUTHOR)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.locator("#login form button[type=submit]").last.click()
-    page.wait_for_url(lambda url: "/auth/login" not in url)
+    log_in(page, AUTHOR)
     return page
 
 
 def letter(page: Page) -> FrameLocator:
     return page.frame_locator(".letter-stage iframe:not(.is-coming)")
-
-
-def look(page: Page) -> None:
-    found = Axe().run(page, options={"iframes": False})  # the letter is its author's, and lets nobody talk to it
-    assert found.violations_count == 0, f"{page.url}: {found.generate_report()}"
-    page.set_viewport_size({"width": 360, "height": 740})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360, page.url
-    page.set_viewport_size({"width": 1280, "height": 800})
 
 
 def test_from_the_first_word_to_a_test_in_ones_own_inbox(desk: Page, mail_server: RecordingSmtp) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 
@@ -11,8 +10,8 @@ from app import create_app
 from app.config import Settings
 from app.extensions import db
 from tests import make
-from tests.browser.pages import Palette
-from tests.make import PASSWORD
+from tests.browser.looking import look
+from tests.browser.pages import Palette, log_in
 
 HURRIED = "hurried@golub.test"
 
@@ -36,23 +35,10 @@ def ids(settings: Settings, database_url: str, service: str) -> Iterator[dict[st
         db.engine.dispose()
 
 
-def log_in(page: Page) -> None:
-    page.goto("/auth/login")
-    page.locator("[name=email]").fill(HURRIED)
-    page.locator("[name=password]").fill(PASSWORD)
-    page.locator("#login form button[type=submit]").last.click()
-    page.wait_for_url(lambda url: "/auth/login" not in url)
-
-
 @pytest.fixture
 def desk(page: Page, ids: dict[str, int]) -> Page:
-    log_in(page)
+    log_in(page, HURRIED)
     return page
-
-
-def look(page: Page) -> None:
-    found = Axe().run(page)
-    assert found.violations_count == 0, f"{page.url}: {found.generate_report()}"
 
 
 def test_from_anywhere_to_a_client_by_keyboard_alone(desk: Page, ids: dict[str, int]) -> None:
@@ -135,7 +121,7 @@ def test_on_a_telephone_the_button_opens_it_over_the_whole_screen(desk: Page) ->
 def test_without_javascript_it_is_a_page(browser: Browser, service: str, ids: dict[str, int]) -> None:
     context = browser.new_context(base_url=service, locale="ru-RU", java_script_enabled=False)
     page = context.new_page()
-    log_in(page)
+    log_in(page, HURRIED)
     page.locator("[data-palette-open]").click()
     page.wait_for_url("**/search")
     page.locator("main [name=q]").fill("petr")

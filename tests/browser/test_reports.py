@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
@@ -16,8 +15,8 @@ from app.extensions import db
 from app.mailings.models import MailingStatus
 from app.mailings.schedule import Period
 from tests import make
-from tests.browser.pages import RunReport
-from tests.browser.test_way import look_for_violations
+from tests.browser.looking import look, look_at
+from tests.browser.pages import RunReport, log_in
 from tests.mailings import ledger
 
 READER = "reader@golub.test"
@@ -58,16 +57,8 @@ def address(settings: Settings, database_url: str, service: str) -> Iterator[str
         db.engine.dispose()
 
 
-def log_in(page: Page) -> None:
-    page.goto("/auth/login")
-    page.locator("[name=email]").fill(READER)
-    page.locator("[name=password]").fill(make.PASSWORD)
-    page.locator("#login form button[type=submit]").last.click()
-    page.wait_for_url("**/overview")
-
-
 def test_a_report_is_read_by_keyboard(page: Page, address: str) -> None:
-    log_in(page)
+    log_in(page, READER)
     page.goto(address)
     report = RunReport(page)
     expect(report.chart).to_be_visible()
@@ -78,7 +69,7 @@ def test_a_report_is_read_by_keyboard(page: Page, address: str) -> None:
     page.wait_for_url("**answer=**")
     report.open("client10@example.test")
     expect(report.drawer).to_contain_text("<client10@example.test>: User unknown")
-    assert Axe().run(page).violations_count == 0
+    look(page, "light", "dark")
     report.drawer.get_by_role("button", name="The next message").press("Enter")
     expect(report.drawer).to_contain_text("<client11@example.test>: User unknown")
     page.keyboard.press("Escape")
@@ -92,23 +83,21 @@ def test_a_report_is_read_by_keyboard(page: Page, address: str) -> None:
 
 
 def test_charts_follow_the_theme_and_the_window(page: Page, address: str) -> None:
-    log_in(page)
+    log_in(page, READER)
     page.goto(address)
     chart = RunReport(page).chart
     expect(chart).to_be_visible()
-    seen = [chart.evaluate("canvas => canvas.toDataURL()")]
+    seen = chart.evaluate("canvas => canvas.toDataURL()")
     page.evaluate("document.documentElement.setAttribute('data-bs-theme', 'dark')")
-    expect(chart).to_be_visible()
-    page.wait_for_timeout(100)
-    seen.append(chart.evaluate("canvas => canvas.toDataURL()"))
-    assert seen[0] != seen[1]
+    drawn_anew = "seen => (document.querySelector('#sends-chart canvas')?.toDataURL() ?? seen) !== seen"
+    page.wait_for_function(drawn_anew, arg=seen)
     page.set_viewport_size({"width": 700, "height": 700})
     page.wait_for_function("document.querySelector('#sends-chart canvas').clientWidth < 700")
 
 
 def test_a_chart_lives_through_a_look_that_changes_nothing(page: Page, address: str) -> None:
     """Polling must not make it flicker."""
-    log_in(page)
+    log_in(page, READER)
     page.goto(address)
     chart = RunReport(page).chart
     expect(chart).to_be_visible()
@@ -125,16 +114,9 @@ def test_reports_have_no_violations(browser: Browser, service: str, address: str
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    log_in(page)
+    log_in(page, READER)
     mailing = address.partition("/runs/")[0]
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for path in (address, f"{address}/report", f"{mailing}/runs", mailing):
-            look_for_violations(page, path)
-    page.set_viewport_size({"width": 360, "height": 740})
-    for path in (address, f"{address}/report", f"{mailing}/runs"):
-        page.goto(path)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+    look_at(page, address, f"{address}/report", f"{mailing}/runs", mailing)
     context.close()
     assert complaints == []
 
@@ -142,7 +124,7 @@ def test_reports_have_no_violations(browser: Browser, service: str, address: str
 def test_without_javascript_a_message_is_a_page(browser: Browser, service: str, address: str) -> None:
     context = browser.new_context(base_url=service, locale="en-GB", java_script_enabled=False)
     page = context.new_page()
-    log_in(page)
+    log_in(page, READER)
     page.goto(address)
     page.get_by_role("link", name="User unknown").click()
     page.get_by_role("link", name="client10@example.test").click()

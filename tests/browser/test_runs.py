@@ -9,9 +9,8 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import create_engine, update
 
 from app.delivery.models import Run, RunStatus
+from tests.browser.looking import look_at
 from tests.browser.pages import Clients, Mailings, Messages, Register
-from tests.browser.test_way import confirm, look_for_violations
-from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
 
 EMAIL = "resender@golub.test"
@@ -34,8 +33,7 @@ def now_it_is(database_url: str, run_id: int, **values: Any) -> None:
 
 
 def test_what_failed_is_sent_again_by_one_button(page: Page, refusing: RecordingSmtp, database_url: str) -> None:
-    Register(page).sign_up(EMAIL, PASSWORD)
-    confirm(page, refusing, EMAIL)
+    Register(page).confirmed(EMAIL, refusing)
     clients = Clients(page)
     clients.add("full.box@example.test", "Full")
     clients.add("other@example.test", "Other")
@@ -70,11 +68,6 @@ def look_at_each_state(page: Page, database_url: str) -> None:
     for words, values in states.items():
         now_it_is(database_url, run, **values)
         for path in (f"/mailings/{mailing}/runs/{run}", f"/mailings/{mailing}"):
-            for scheme in ("light", "dark"):
-                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-                look_for_violations(page, path)
-            page.set_viewport_size({"width": 360, "height": 740})
-            assert page.evaluate("document.documentElement.scrollWidth") <= 360
-            page.set_viewport_size({"width": 1280, "height": 720})
+            look_at(page, path)
             if "/runs/" in path:
                 expect(page.locator("#live")).to_contain_text(words)

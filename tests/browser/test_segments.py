@@ -2,10 +2,8 @@
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.browser.looking import look_at
 from tests.browser.pages import Clients, Mailings, Messages, Register, SegmentEditor
-from tests.browser.test_import import look_at
-from tests.browser.test_way import confirm
-from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
 
 EMAIL = "segmenter@golub.test"
@@ -16,8 +14,7 @@ PEOPLE = [("anna", "VIP", "1990"), ("boris", "VIP, tea", "1950"), ("vera", "", "
 def test_a_segment_is_put_together_while_the_count_follows(
     page: Page, browser: Browser, service: str, mail_server: RecordingSmtp
 ) -> None:
-    Register(page).sign_up(EMAIL, PASSWORD)
-    confirm(page, mail_server, EMAIL)
+    Register(page).confirmed(EMAIL, mail_server)
     for name, tags, year in PEOPLE:
         page.goto("/clients/new")
         page.get_by_label("E-mail").fill(f"{name}@example.test")
@@ -93,8 +90,7 @@ def without_scripts(context: BrowserContext) -> None:
 
 
 def test_what_was_sent_to_a_client_stands_on_their_page(page: Page, mail_server: RecordingSmtp) -> None:
-    Register(page).sign_up("historian@golub.test", PASSWORD)
-    confirm(page, mail_server, "historian@golub.test")
+    Register(page).confirmed("historian@golub.test", mail_server)
     Clients(page).add("anna@example.test", "Anna")
     Messages(page).write("Segment news", "<p>Hello</p>")
     Mailings(page).plan("At once", "Segment news")

@@ -1,10 +1,7 @@
 """One's own account and the staff's pages, in a real browser."""
 
-from collections.abc import Callable
-
 import pyotp
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Page, expect
 
@@ -13,6 +10,8 @@ from app.auth.roles import Role
 from app.config import Settings
 from app.extensions import db
 from tests import make
+from tests.browser.looking import look
+from tests.browser.pages import log_in
 from tests.make import PASSWORD
 
 
@@ -33,35 +32,19 @@ def people(settings: Settings, database_url: str, service: str) -> dict[str, int
 
 
 @pytest.fixture
-def log_in(page: Page, people: dict[str, int]) -> Callable[[str], Page]:
-    def enter(email: str) -> Page:
-        page.goto("/auth/login")
-        page.get_by_label("E-mail").fill(email)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.locator("#login form button[type=submit]").last.click()
-        page.wait_for_url(lambda url: "/auth/login" not in url)
-        return page
-
-    return enter
-
-
-def look(page: Page, path: str) -> None:
-    page.goto(path)
-    found = Axe().run(page)
-    assert found.violations_count == 0, f"{path}: {found.generate_report()}"
-    page.set_viewport_size({"width": 360, "height": 740})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
-    page.set_viewport_size({"width": 1280, "height": 800})
+def window(page: Page, people: dict[str, int]) -> Page:
+    """A window in which everybody of `people` can log in."""
+    return page
 
 
 def test_a_guest_finds_the_way_to_a_new_password(page: Page) -> None:
     page.goto("/auth/login")
     page.get_by_role("link", name="Forgot the password?").click()
-    look(page, page.url)
+    look(page)
     page.get_by_label("E-mail").fill("nobody@example.test")
     page.locator("#forgot button").click()
     expect(page.get_by_text("If there is an account with this address")).to_be_visible()
-    look(page, page.url)
+    look(page)
 
 
 @pytest.mark.parametrize(
@@ -69,16 +52,16 @@ def test_a_guest_finds_the_way_to_a_new_password(page: Page) -> None:
     [("users", "#user-{owner}", "Block", "Unblock"), ("mailings", "#mailing-{mailing}", "Disable", "Enable")],
 )
 def test_the_staff_stops_somebody_from_the_row_without_leaving_the_page(
-    log_in: Callable[[str], Page], people: dict[str, int], path: str, row: str, stop: str, *, go_on: str
+    window: Page, people: dict[str, int], path: str, row: str, stop: str, *, go_on: str
 ) -> None:
-    page = log_in("the-manager@golub.test")
+    page = window
+    log_in(page, "the-manager@golub.test")
     page.goto(f"/manager/{path}")
     line = page.locator(row.format(**people))
     line.get_by_role("link", name=stop).click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    look(page)
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
 
@@ -97,8 +80,9 @@ def test_the_staff_stops_somebody_from_the_row_without_leaving_the_page(
     assert page.url.endswith(f"/manager/{path}")
 
 
-def test_the_second_factor_from_the_picture_to_the_log_in(log_in: Callable[[str], Page]) -> None:
-    page = log_in("the-owner@golub.test")
+def test_the_second_factor_from_the_picture_to_the_log_in(window: Page) -> None:
+    page = window
+    log_in(page, "the-owner@golub.test")
     page.goto("/account/second-factor")
     totp = pyotp.TOTP(page.locator("code").inner_text())
     page.get_by_label("Code in the app").fill("000000")
@@ -112,8 +96,8 @@ def test_the_second_factor_from_the_picture_to_the_log_in(log_in: Callable[[str]
     assert len(codes) == 10
 
     page.context.clear_cookies()
-    log_in("the-owner@golub.test")
-    look(page, page.url)
+    log_in(page, "the-owner@golub.test")
+    look(page)
     page.get_by_label("Code").fill(codes[0])
     page.locator("#factor button").click()
     page.wait_for_url("**/overview")

@@ -3,12 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.pages import Clients, Mailings, Messages, Register
-from tests.browsing import VERIFICATION_LINK
-from tests.live import wait_for
 from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
 
@@ -18,27 +15,8 @@ def email() -> str:
     return "browser@golub.test"
 
 
-def confirm(page: Page, mail_server: RecordingSmtp, email: str) -> None:
-    wait_for(lambda: mail_server.to(email), 20)
-    text = mail_server.to(email)[0].message.get_body(("plain",))
-    assert text is not None
-    link = VERIFICATION_LINK.search(text.get_content())
-    assert link is not None
-    page.goto(link[0])
-    page.locator("main form button[type=submit]").click()
-    page.wait_for_url("**/overview")
-
-
-def look_for_violations(page: Page, path: str) -> None:
-    page.goto(path)
-    page.wait_for_load_state("networkidle")
-    found = Axe().run(page)
-    assert found.violations_count == 0, f"{path}: {found.generate_report()}"
-
-
 def test_the_whole_way(page: Page, mail_server: RecordingSmtp, email: str) -> None:
-    Register(page).sign_up(email, PASSWORD)
-    confirm(page, mail_server, email)
+    Register(page).confirmed(email, mail_server)
 
     clients = Clients(page)
     for address, name in (

@@ -1,7 +1,8 @@
 // #drawer: what a[data-drawer] asks for opens at the side; [data-step] goes on to the link before or after it.
 (() => {
   const drawer = document.getElementById("drawer");
-  let current = null;
+  let current = null; // the link that was asked for last
+  let isWanted = false;
 
   const links = () => [...document.querySelectorAll("a[data-drawer]")];
   const beside = (step) => links()[links().indexOf(current) + step];
@@ -12,10 +13,20 @@
     button.classList.toggle("disabled", isEnd);
   });
 
-  document.addEventListener("htmx:after:swap", (event) => {
+  const onLink = (name, listen) => document.addEventListener(name, (event) => {
     const link = event.detail.ctx.sourceElement;
-    if (!link?.matches?.("a[data-drawer]")) return;
+    if (link?.matches?.("a[data-drawer]")) listen(link, event);
+  });
+  onLink("htmx:before:request", (link) => {
     current = link;
+    isWanted = true;
+  });
+  // An answer that comes after the drawer was closed, or after that of a later question, is not wanted any more.
+  onLink("htmx:before:swap", (link, event) => {
+    if (link !== current || !isWanted) event.preventDefault();
+  });
+  onLink("htmx:after:swap", () => {
+    if (!isWanted) return;
     offer();
     if (!drawer.open) drawer.showModal();
   });
@@ -26,6 +37,7 @@
     else beside(Number(button.dataset.step))?.click();
   });
   drawer.addEventListener("close", () => {
+    isWanted = false;
     document.getElementById("drawer-body").replaceChildren();
     current?.focus();
   });

@@ -42,7 +42,9 @@
     open();
   });
 
-  const isTyping = (target) => target.matches?.("input, textarea, select, [contenteditable], [contenteditable] *");
+  // A field of a dialog that was closed just now has the focus until the page is drawn again.
+  const isTyping = (target) => target.matches?.("input, textarea, select, [contenteditable], [contenteditable] *")
+    && !target.closest("dialog:not([open])");
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.isComposing) return;
     if ((event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey && event.code === "KeyK") {
