@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+from tests.browser.words import ENGLISH
 from tests.live import running
 from tests.smtp import RecordingSmtp
 
@@ -51,10 +52,16 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def language(request: pytest.FixtureRequest) -> str:
+    """Of the window; see `words.in_both_languages`."""
+    return getattr(request, "param", ENGLISH)
+
+
 @pytest.fixture
-def page(browser: Browser, service: str) -> Iterator[Page]:
+def page(browser: Browser, service: str, language: str) -> Iterator[Page]:
     """A fresh window. No page may log an error, break the content policy, or ask another host for anything."""
-    context = browser.new_context(base_url=service, locale="en-GB", timezone_id="Europe/Moscow")
+    context = browser.new_context(base_url=service, locale=language, timezone_id="Europe/Moscow")
     context.set_default_timeout(15_000)
     page = context.new_page()
     complaints: list[str] = []

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.words import Words
 from tests.browsing import VERIFICATION_LINK
 from tests.live import wait_for
 from tests.make import PASSWORD
@@ -25,9 +26,10 @@ class Register:
 
     def sign_up(self, email: str, password: str) -> None:
         self.page.goto("/")
-        self.page.get_by_role("link", name="Sign up").first.click()
-        self.page.get_by_label("E-mail").fill(email)
-        self.page.get_by_label("Password").first.fill(password)
+        say = Words.of(self.page)
+        self.page.get_by_role("link", name=say("Sign up")).first.click()
+        self.page.get_by_label(say("E-mail")).fill(email)
+        self.page.get_by_label(say("Password")).first.fill(password)
         self.page.locator("form[action*=register], main form").get_by_role("button").last.click()
         expect(self.page.get_by_text(email)).to_be_visible()
 
@@ -50,8 +52,9 @@ class Clients:
 
     def add(self, email: str, first_name: str) -> None:
         self.page.goto("/clients/new")
-        self.page.get_by_label("E-mail").fill(email)
-        self.page.get_by_label("First name").fill(first_name)
+        say = Words.of(self.page)
+        self.page.get_by_label(say("E-mail")).fill(email)
+        self.page.get_by_label(say("First name")).fill(first_name)
         self.page.locator("main form button[type=submit]").click()
         expect(self.page.get_by_text(email).first).to_be_visible()
 
@@ -66,22 +69,23 @@ class MessageForm:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.subject = page.get_by_label("Subject")
+        self.say = Words.of(page)
+        self.subject = page.locator("#message-form").get_by_label(self.say("Subject"))
         self.paper = page.locator(".ql-editor")
         self.html = page.locator("textarea[name=html]")
         self.text = page.locator("textarea[name=text]")
-        self.text_button = page.get_by_role("button", name="Fill it from the letter, to edit it")
+        self.text_button = page.get_by_role("button", name=self.say("Fill it from the letter, to edit it"))
 
     def tool(self, name: str) -> None:
-        self.page.get_by_role("toolbar").get_by_role("button", name=name, exact=True).click()
+        self.page.get_by_role("toolbar").get_by_role("button", name=self.say(name), exact=True).click()
 
     def put_in(self, field: str) -> None:
         """A merge field, where the caret is."""
-        chips = self.page.get_by_role("group", name="Fields that are filled in for each client")
-        chips.get_by_role("button", name=field, exact=True).click()
+        chips = self.page.get_by_role("group", name=self.say("Fields that are filled in for each client"))
+        chips.get_by_role("button", name=self.say(field), exact=True).click()
 
     def press(self, name: str) -> None:
-        self.page.locator("#message-form").get_by_role("button", name=name, exact=True).click()
+        self.page.locator("#message-form").get_by_role("button", name=self.say(name), exact=True).click()
 
 
 class Messages:
@@ -105,10 +109,11 @@ class Mailings:
     def plan(self, name: str, message: str, start: datetime | None = None, period: str = "once") -> None:
         """Plan a mailing to all clients; `start` is naive, in UTC."""
         self.page.goto("/mailings/new")
-        self.page.get_by_label("Name", exact=True).fill(name)
+        say = Words.of(self.page)
+        self.page.get_by_label(say("Name"), exact=True).fill(name)
         self.page.get_by_role("radio", name=message).check()
         if start:
-            self.page.get_by_label("Start").fill(start.isoformat(timespec="seconds"))
+            self.page.get_by_label(say("Start")).fill(start.isoformat(timespec="seconds"))
         self.page.locator("select[name=period]").select_option(period)
         self.page.locator("select[name=timezone]").select_option("UTC")
         expect(self.page.locator("#preview time, #preview li").first).to_be_visible()
@@ -158,19 +163,20 @@ class MailingForm:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.name = page.get_by_label("Name", exact=True)
+        self.say = Words.of(page)
+        self.name = page.get_by_label(self.say("Name"), exact=True)
         self.messages = page.locator("#messages-offered")
         self.offered = page.locator("#clients-offered")
-        self.chosen = page.get_by_role("group", name="Chosen clients")
+        self.chosen = page.get_by_role("group", name=self.say("Chosen clients"))
         self.summary = page.locator("#preview")
 
     def choose_message(self, search: str, subject: str) -> None:
-        self.page.get_by_label("Search your messages and the library").fill(search)
+        self.page.get_by_label(self.say("Search your messages and the library")).fill(search)
         expect(self.messages.get_by_role("radio")).to_have_count(1)
         self.messages.get_by_role("radio", name=subject).check()
 
     def add_client(self, search: str, name: str) -> None:
-        self.page.get_by_label("Find clients to add").fill(search)
+        self.page.get_by_label(self.say("Find clients to add")).fill(search)
         self.offered.get_by_role("checkbox", name=name).check()
         expect(self.chosen.get_by_role("checkbox", name=name)).to_be_checked()
 
@@ -198,7 +204,8 @@ class SegmentEditor:
             (control.select_option if is_choice else control.fill)(value)
 
     def press(self, name: str) -> None:
-        self.page.locator("#segment-form").get_by_role("button", name=name, exact=True).last.click()
+        button = self.page.locator("#segment-form").get_by_role("button", name=Words.of(self.page)(name), exact=True)
+        button.last.click()
 
 
 class List:
@@ -235,7 +242,7 @@ class Palette:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.dialog = page.locator("#palette")
-        self.field = page.get_by_role("combobox", name="Jump to a client, mailing, message or page")
+        self.field = page.get_by_role("combobox", name=Words.of(page)("Jump to a client, mailing, message or page"))
         self.chosen = page.locator("#palette [role=option][aria-selected=true]")
 
     def open(self) -> None:
