@@ -1,7 +1,6 @@
 """HTTP details that every view shares: pages and fragments, redirects, errors, HTMX, languages."""
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
@@ -41,8 +40,6 @@ from secure import (
     StrictTransportSecurity,
     XContentTypeOptions,
 )
-from sqlalchemy import Select
-from sqlalchemy.orm import InstrumentedAttribute
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.routing import IntegerConverter
 from werkzeug.urls import iri_to_uri
@@ -61,7 +58,6 @@ STATUS_OF: dict[type[GolubError], HTTPStatus] = {
     NotAllowed: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
 }
-MOST_TICKED = 5000
 LARGEST_ID = 2**63 - 1  # what a column can hold
 HSTS_SECONDS = 365 * 24 * 3600
 
@@ -107,45 +103,6 @@ def render_count(count: int, counted: int) -> Response:
     return render("shell/count.html", block="count", count=count, counted=counted)
 
 
-def ask_first(question: str, sentences: Iterable[str], *, back: str) -> Response | None:
-    """The question before what was sent is done, or None when whoever sent it is sure.
-
-    sentences: what goes with it.  back: where a No leads.
-    """
-    if request.form.get("sure"):
-        return None
-    fields = [(name, value) for name, value in request.form.items(multi=True) if name != "csrf_token"]
-    url = request.full_path.rstrip("?")
-    return render(
-        "shell/question.html",
-        block="question",
-        question=question,
-        sentences=list(sentences),
-        url=url,
-        fields=fields,
-        back=back,
-        yes=_("Delete"),
-    )
-
-
-def changed_list(show: Callable[[], Response], url: str, *, gone: bool = False) -> Response:
-    """After something was done to rows of the list that `show` renders, and that stands at `url`.
-
-    gone: the rows are no longer in it; then those that were ticked are taken out, and the reader stays where they are.
-    """
-    if not wants_fragment():
-        return redirect_to(url)
-    if gone and not request.form.get("all"):
-        response = make_response(render_block("base.html", "flashes", oob=True))
-        response.headers["HX-Reswap"] = "none"
-        ids = request.form.getlist("ids", type=int)
-        response.headers["HX-Trigger"] = json.dumps({"golub:gone": {"target": "body", "ids": ids}})
-        return response
-    response = show()
-    response.headers["HX-Retarget"], response.headers["HX-Reswap"] = "#list", "innerHTML"
-    return response
-
-
 def redirect_to(url: str) -> Response:
     """Go to another page: 303, or for HTMX `HX-Redirect`, for it would put a followed redirect into the target."""
     if wants_fragment():
@@ -157,22 +114,6 @@ def redirect_to(url: str) -> Response:
 def flash_undoable(sentence: str, url: str, **fields: str) -> None:
     """Say it with a button that takes it back: it posts the fields to `url`."""
     flash(get_template_attribute("macros.html", "with_undo")(sentence, url, fields), "undo")
-
-
-def chosen(query: Select[Any], key: InstrumentedAttribute[int]) -> Select[Any]:
-    """Those of `query` that are ticked in the list, or all of it.
-
-    Raises:
-        RuleBroken: when nothing is ticked, or too much for one form.
-    """
-    if request.form.get("all"):
-        return query
-    ids = {number for number in request.form.getlist("ids", type=int) if 0 < number <= LARGEST_ID}
-    if not ids:
-        raise RuleBroken(_("Tick at least one row first."))
-    if len(ids) > MOST_TICKED:
-        raise RuleBroken(_("Tick at most %(most)s rows, or choose all that match.", most=format_number(MOST_TICKED)))
-    return query.where(key.in_(ids))
 
 
 def local_path(url: str | None) -> str | None:

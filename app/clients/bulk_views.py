@@ -1,13 +1,14 @@
 """What is done in the lists of clients and segments: to a row, to many rows at once, and back."""
 
+from functools import partial
 from http import HTTPStatus
 
 from flask import Response, abort, flash, request, url_for
 from flask_babel import format_number, ngettext
 from flask_babel import gettext as _
-from sqlalchemy import Select, func
+from sqlalchemy import Select
 
-from app import web
+from app import ticked, web
 from app.auth.access import requires, signed_in
 from app.auth.roles import Permission
 from app.clients import bulk, fields, service
@@ -56,7 +57,7 @@ def _is_saved(form: ClientRowForm) -> bool:
 @blueprint.post("/clients/bulk")
 @requires(Permission.OWN_THINGS)
 def change_clients() -> Response:
-    which = web.chosen(Filters.of_request().of(signed_in()), Client.id)
+    which = ticked.chosen(Filters.of_request().of(signed_in()), Client.id)
     action = request.form.get("action")
     if action == "delete":
         return _delete_clients(which)
@@ -74,7 +75,7 @@ def change_clients() -> Response:
         abort(HTTPStatus.BAD_REQUEST)
     db.session.commit()
     flash(sentence, "success")
-    return web.changed_list(show_list, list_url())
+    return ticked.changed_list(show_list, list_url())
 
 
 def _change_tag(which: Select[Client], *, has_it: bool) -> str:
@@ -102,21 +103,20 @@ def _change_tag(which: Select[Client], *, has_it: bool) -> str:
 
 
 def _delete_clients(which: Select[Client]) -> Response:
-    count = db.session.scalar(which.with_only_columns(func.count()).order_by(None)) or 0
-    number = format_number(count)
-    question = ngettext("Delete %(number)s client?", "Delete %(number)s clients?", count, number=number)
-    if asked := web.ask_first(question, what_goes_with(Client, which), back=list_url()):
-        return asked
-    deleted = service.delete_clients(signed_in(), which)
-    db.session.commit()
-    number = format_number(deleted.count)
-    web.flash_undoable(
-        ngettext("%(number)s client is deleted.", "%(number)s clients are deleted.", deleted.count, number=number),
-        url_for(".undo_clients"),
-        at=deleted.moment.isoformat(),
-        back=list_url(),
+    return ticked.delete(
+        which,
+        partial(service.delete_clients, signed_in()),
+        question=lambda n: ngettext(
+            "Delete %(number)s client?", "Delete %(number)s clients?", n, number=format_number(n)
+        ),
+        goes_with=partial(what_goes_with, Client),
+        said=lambda n: ngettext(
+            "%(number)s client is deleted.", "%(number)s clients are deleted.", n, number=format_number(n)
+        ),
+        undo=url_for(".undo_clients"),
+        show=show_list,
+        url=list_url(),
     )
-    return web.changed_list(show_list, list_url(), gone=True)
 
 
 @blueprint.post("/clients/undo")
@@ -140,7 +140,7 @@ def undo_clients() -> Response:
             ),
             "warning",
         )
-    return web.redirect_to(web.local_path(request.form.get("back")) or url_for(".list_clients"))
+    return ticked.back_in_list(".list_clients")
 
 
 # ── Many segments ──
@@ -149,29 +149,27 @@ def undo_clients() -> Response:
 @blueprint.post("/clients/segments/bulk")
 @requires(Permission.OWN_THINGS)
 def change_segments() -> Response:
-    which = web.chosen(segments_found(), Segment.id)
+    which = ticked.chosen(segments_found(), Segment.id)
     if request.form.get("action") != "delete":
         abort(HTTPStatus.BAD_REQUEST)
     service.refuse_while_used(which)
-    count = db.session.scalar(which.with_only_columns(func.count()).order_by(None)) or 0
-    question = ngettext("Delete %(number)s segment?", "Delete %(number)s segments?", count, number=format_number(count))
-    if asked := web.ask_first(question, [_("Their clients stay in your address book.")], back=segments_url()):
-        return asked
-    deleted = service.delete_segments(signed_in(), which)
-    db.session.commit()
-    number = format_number(deleted.count)
-    web.flash_undoable(
-        ngettext(
+    return ticked.delete(
+        which,
+        partial(service.delete_segments, signed_in()),
+        question=lambda n: ngettext(
+            "Delete %(number)s segment?", "Delete %(number)s segments?", n, number=format_number(n)
+        ),
+        goes_with=lambda _which: [_("Their clients stay in your address book.")],
+        said=lambda n: ngettext(
             "%(number)s segment is deleted. Its clients stay.",
             "%(number)s segments are deleted. Their clients stay.",
-            deleted.count,
-            number=number,
+            n,
+            number=format_number(n),
         ),
-        url_for(".undo_segments"),
-        at=deleted.moment.isoformat(),
-        back=segments_url(),
+        undo=url_for(".undo_segments"),
+        show=show_segments,
+        url=segments_url(),
     )
-    return web.changed_list(show_segments, segments_url(), gone=True)
 
 
 @blueprint.post("/clients/segments/undo")
@@ -181,4 +179,4 @@ def undo_segments() -> Response:
     db.session.commit()
     number = format_number(back)
     flash(ngettext("%(number)s segment is back.", "%(number)s segments are back.", back, number=number), "success")
-    return web.redirect_to(web.local_path(request.form.get("back")) or url_for(".list_segments"))
+    return ticked.back_in_list(".list_segments")

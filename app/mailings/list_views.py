@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 
 from flask import Response, abort, flash, request, url_for
@@ -9,7 +10,7 @@ from flask_babel import format_number, ngettext
 from flask_babel import gettext as _
 from sqlalchemy import Select, func, select
 
-from app import web
+from app import ticked
 from app.auth.access import requires, signed_in
 from app.auth.roles import Permission
 from app.clients.models import Client
@@ -26,7 +27,7 @@ from app.undo import moment_of, tells, what_goes_with
 @blueprint.post("/mailings/bulk")
 @requires(Permission.OWN_THINGS)
 def change_mailings() -> Response:
-    which = web.chosen(mailings_found(), Mailing.id)
+    which = ticked.chosen(mailings_found(), Mailing.id)
     match request.form.get("action"):
         case "delete":
             return _delete(which)
@@ -46,24 +47,24 @@ def change_mailings() -> Response:
     if request.form["action"] == "resume":
         jobs.announce_all()
     flash(sentence, "success" if count else "info")
-    return web.changed_list(show_list, list_url())
+    return ticked.changed_list(show_list, list_url())
 
 
 def _delete(which: Select[Mailing]) -> Response:
-    count = db.session.scalar(which.with_only_columns(func.count()).order_by(None)) or 0
-    question = ngettext("Delete %(number)s mailing?", "Delete %(number)s mailings?", count, number=format_number(count))
-    if asked := web.ask_first(question, what_goes_with(Mailing, which), back=list_url()):
-        return asked
-    deleted = trash.delete_all(signed_in(), which)
-    db.session.commit()
-    number = format_number(deleted.count)
-    web.flash_undoable(
-        ngettext("%(number)s mailing is deleted.", "%(number)s mailings are deleted.", deleted.count, number=number),
-        url_for(".undo_mailings"),
-        at=deleted.moment.isoformat(),
-        back=list_url(),
+    return ticked.delete(
+        which,
+        partial(trash.delete_all, signed_in()),
+        question=lambda n: ngettext(
+            "Delete %(number)s mailing?", "Delete %(number)s mailings?", n, number=format_number(n)
+        ),
+        goes_with=partial(what_goes_with, Mailing),
+        said=lambda n: ngettext(
+            "%(number)s mailing is deleted.", "%(number)s mailings are deleted.", n, number=format_number(n)
+        ),
+        undo=url_for(".undo_mailings"),
+        show=show_list,
+        url=list_url(),
     )
-    return web.changed_list(show_list, list_url(), gone=True)
 
 
 @blueprint.post("/mailings/undo")
@@ -82,7 +83,7 @@ def undo_mailings() -> Response:
         ),
         "success" if back else "info",
     )
-    return web.redirect_to(web.local_path(request.form.get("back")) or url_for(".list_mailings"))
+    return ticked.back_in_list(".list_mailings")
 
 
 # ── What mailings tell the lists below them ──

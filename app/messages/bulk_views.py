@@ -1,12 +1,12 @@
 """What is done to many messages at once, and back."""
 
+from functools import partial
 from http import HTTPStatus
 
 from flask import Response, abort, flash, request, url_for
 from flask_babel import format_number, ngettext
-from sqlalchemy import func
 
-from app import web
+from app import ticked
 from app.auth.access import requires, signed_in
 from app.auth.roles import Permission
 from app.extensions import db
@@ -20,23 +20,23 @@ from app.undo import moment_of, what_goes_with
 @requires(Permission.OWN_THINGS)
 def change_messages() -> Response:
     # In the library there are others' messages, too, and those are left alone.
-    which = web.chosen(messages_found().where(Message.owner_id == signed_in().id), Message.id)
+    which = ticked.chosen(messages_found().where(Message.owner_id == signed_in().id), Message.id)
     if request.form.get("action") != "delete":
         abort(HTTPStatus.BAD_REQUEST)
-    count = db.session.scalar(which.with_only_columns(func.count()).order_by(None)) or 0
-    question = ngettext("Delete %(number)s message?", "Delete %(number)s messages?", count, number=format_number(count))
-    if asked := web.ask_first(question, what_goes_with(Message, which), back=list_url()):
-        return asked
-    deleted = service.delete_all(signed_in(), which)
-    db.session.commit()
-    number = format_number(deleted.count)
-    web.flash_undoable(
-        ngettext("%(number)s message is deleted.", "%(number)s messages are deleted.", deleted.count, number=number),
-        url_for(".undo_messages"),
-        at=deleted.moment.isoformat(),
-        back=list_url(),
+    return ticked.delete(
+        which,
+        partial(service.delete_all, signed_in()),
+        question=lambda n: ngettext(
+            "Delete %(number)s message?", "Delete %(number)s messages?", n, number=format_number(n)
+        ),
+        goes_with=partial(what_goes_with, Message),
+        said=lambda n: ngettext(
+            "%(number)s message is deleted.", "%(number)s messages are deleted.", n, number=format_number(n)
+        ),
+        undo=url_for(".undo_messages"),
+        show=show_list,
+        url=list_url(),
     )
-    return web.changed_list(show_list, list_url(), gone=True)
 
 
 @blueprint.post("/undo")
@@ -46,4 +46,4 @@ def undo_messages() -> Response:
     db.session.commit()
     number = format_number(back)
     flash(ngettext("%(number)s message is back.", "%(number)s messages are back.", back, number=number), "success")
-    return web.redirect_to(web.local_path(request.form.get("back")) or url_for(".list_messages"))
+    return ticked.back_in_list(".list_messages")
