@@ -76,6 +76,11 @@
     // What is searched for is nothing that could be lost.
     if (form?.matches("[data-warn-unsaved]") && event.target.type !== "search") changed.add(form);
   });
+  document.addEventListener("click", (event) => {
+    // One that adds or removes a row.
+    const button = event.target.closest("form[data-warn-unsaved] button[hx-post]");
+    if (button) changed.add(button.form);
+  });
   document.addEventListener("submit", (event) => changed.delete(event.target));
   const keepUnsaved = () => document.querySelectorAll("form[data-warn-unsaved]:has(.is-invalid)").forEach((form) => changed.add(form));
   addEventListener("beforeunload", (event) => {
