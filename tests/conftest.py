@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import hypothesis
 import pytest
 from flask import Flask, has_app_context
 from flask.testing import FlaskClient, FlaskCliRunner
@@ -27,6 +28,10 @@ from app.extensions import db
 from dev import servers
 from tests import make
 from tests.smtp import RecordingSmtp
+
+# On a busy machine any example may take long; what takes for ever is ended by pytest-timeout.
+hypothesis.settings.register_profile("golub", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("golub")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

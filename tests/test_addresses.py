@@ -191,7 +191,7 @@ WRITTEN = st.builds(
 )
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=500, deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=500)
 @given(PLAUSIBLE | WRITTEN | st.text(max_size=30))
 @example("ͅa@golub.test")
 @example("aͅ\u0301@golub.test")
@@ -244,7 +244,7 @@ LIKELY = st.builds(
 @example("a@example.test\n")
 @example("a@home.arpa")
 @example("a@xn--80ak6aa92e.com")
-@hypothesis_settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_plain_is_read_as_in_the_long_way(text: str) -> None:
     plain = plain_address(text)
     if plain is not None:

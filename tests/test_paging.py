@@ -26,7 +26,6 @@ BY_NAME = (Client.last_name, Client.first_name, Client.id)
 BY_TIME = (Client.added_at, Client.id)
 LIMITS: Any = {
     "suppress_health_check": [HealthCheck.function_scoped_fixture],
-    "deadline": None,
     "max_examples": 150,
 }
 

@@ -120,7 +120,7 @@ def test_too_much_is_refused() -> None:
 
 @pytest.mark.parametrize("piece", ["<div>", "<b><p>", "<p><br>", "<a><b><i>", "<img "])
 def test_tangled_html_takes_no_time(piece: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with suppress(RuleBroken):
         kept(piece * (490_000 // len(piece)))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5

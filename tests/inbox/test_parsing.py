@@ -1,7 +1,7 @@
 from email.message import EmailMessage
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inbox.parsing import parse, subject_of
@@ -50,7 +50,6 @@ def test_a_broken_letter_shows_something(source: bytes) -> None:
         assert "text" in (contents.text or "") + (contents.html or "")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=2000))
 def test_any_bytes_can_be_parsed(source: bytes) -> None:
     parse(source)
@@ -74,7 +73,6 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(PIECES.filter(lambda piece: len(piece) < 500), max_size=12).map(b"".join))
 def test_any_mixture_of_broken_pieces_can_be_parsed(source: bytes) -> None:
     contents = parse(source)

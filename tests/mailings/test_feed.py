@@ -281,7 +281,7 @@ class TestContent:
 
 
 @pytest.mark.one_database
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(name="a;b,c\\;d\r\nSTATUS:CANCELLED\nEND:VEVENT")
 @example(name="a\n\rb")
 @example(name="x" * 150)

@@ -120,7 +120,7 @@ def downtimes(draw: st.DrawFn) -> tuple[Schedule, datetime, datetime]:
     return schedule, due, due + draw(st.timedeltas(timedelta(0), HOUR) | st.timedeltas(timedelta(0), 99 * DAY))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(downtimes(), rules)
 def test_every_occurrence_that_passed_is_begun_or_has_one_reason(
     downtime: tuple[Schedule, datetime, datetime], rule: Rule
@@ -134,7 +134,7 @@ def test_every_occurrence_that_passed_is_begun_or_has_one_reason(
     assert verdict.next_run_at == next(occurrences(schedule, after=now), None)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(downtimes(), rules)
 def test_what_begins_and_what_does_not_follows_from_the_rule(
     downtime: tuple[Schedule, datetime, datetime], rule: Rule
@@ -166,7 +166,6 @@ def test_what_begins_and_what_does_not_follows_from_the_rule(
     assert set(whys) <= {Missed.RULE if rule.misfire is Misfire.SKIP else Missed.COLLAPSED}
 
 
-@settings(deadline=None)
 @given(downtimes(), rules, st.timedeltas(timedelta(0), 30 * DAY))
 def test_a_machine_that_fails_again_says_the_same_of_what_comes_after(
     downtime: tuple[Schedule, datetime, datetime], rule: Rule, more: timedelta

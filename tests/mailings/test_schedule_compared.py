@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import pytest
 from cronsim import CronSim
 from dateutil import rrule, tz
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.mailings.schedule import INSTANT, LAST, Period, Schedule, local_to_utc, occurrences
@@ -61,19 +61,16 @@ def by_rrule(schedule: Schedule, **rule: Any) -> list[datetime]:
 
 
 class TestRrule:
-    @settings(deadline=None)
     @given(starts, zones, st.integers(1, 24), st.none() | st.integers(1, TAKEN))
     def test_days_an_interval_and_a_count_agree(self, start, zone, every, most):
         daily = Schedule(local_to_utc(start, zone), None, Period.DAILY, zone, every=every, occurrences_max=most)
         assert ours(daily) == by_rrule(daily, count=most)
 
-    @settings(deadline=None)
     @given(starts, zones, st.integers(1, 24), weekdays)
     def test_weeks_an_interval_and_chosen_weekdays_agree(self, start, zone, every, days):
         weekly = Schedule(local_to_utc(start, zone), None, Period.WEEKLY, zone, every=every, weekdays=days)
         assert ours(weekly) == by_rrule(weekly, byweekday=sorted(days), wkst=rrule.MO)
 
-    @settings(deadline=None)
     @given(starts, zones, st.integers(1, 24), st.sampled_from([1, 2, 3, 4, LAST]), st.integers(0, 6))
     def test_the_nth_weekday_of_a_month_agrees(self, start, zone, every, week, day):
         monthly = Schedule(
@@ -81,13 +78,11 @@ class TestRrule:
         )
         assert ours(monthly) == by_rrule(monthly, byweekday=rrule.weekday(day)(week))
 
-    @settings(deadline=None)
     @given(starts, zones, st.integers(1, 24), st.integers(1, 28))
     def test_a_day_that_every_month_has_agrees(self, start, zone, every, day):
         monthly = Schedule(local_to_utc(start, zone), None, Period.MONTHLY, zone, every=every, month_day=day)
         assert ours(monthly) == by_rrule(monthly, bymonthday=day)
 
-    @settings(deadline=None)
     @given(starts, zones, st.sampled_from([29, 30, 31]))
     def test_a_day_that_a_month_lacks_agrees_with_the_last_of_the_days_up_to_it(self, start, zone, day):
         monthly = Schedule(local_to_utc(start, zone), None, Period.MONTHLY, zone, month_day=day)
@@ -132,31 +127,26 @@ def cron_weekday(day: int) -> int:
 
 
 class TestCronsim:
-    @settings(deadline=None)
     @given(starts, zones)
     def test_every_day_agrees_in_gaps_and_repeated_hours_too(self, start, zone):
         daily = Schedule(local_to_utc(start, zone), None, Period.DAILY, zone)
         assert ours(daily) == by_cron("* * *", daily)
 
-    @settings(deadline=None)
     @given(starts, zones, weekdays)
     def test_chosen_weekdays_agree(self, start, zone, days):
         weekly = Schedule(local_to_utc(start, zone), None, Period.WEEKLY, zone, weekdays=days)
         assert ours(weekly) == by_cron(f"* * {','.join(str(cron_weekday(day)) for day in days)}", weekly)
 
-    @settings(deadline=None)
     @given(starts, zones, st.integers(1, 28))
     def test_a_day_that_every_month_has_agrees(self, start, zone, day):
         monthly = Schedule(local_to_utc(start, zone), None, Period.MONTHLY, zone, month_day=day)
         assert ours(monthly) == by_cron(f"{day} * *", monthly)
 
-    @settings(deadline=None)
     @given(starts, zones)
     def test_the_last_day_of_a_month_agrees(self, start, zone):
         monthly = Schedule(local_to_utc(start, zone), None, Period.MONTHLY, zone, month_day=31)
         assert ours(monthly) == by_cron("L * *", monthly)
 
-    @settings(deadline=None)
     @given(starts, zones, st.sampled_from([1, 2, 3, 4, LAST]), st.integers(0, 6))
     def test_the_nth_weekday_of_a_month_agrees(self, start, zone, week, day):
         monthly = Schedule(local_to_utc(start, zone), None, Period.MONTHLY, zone, month_week=week, month_weekday=day)

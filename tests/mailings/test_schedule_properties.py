@@ -92,13 +92,12 @@ def found(schedule: Schedule, count: int = TAKEN) -> list[datetime]:
     return list(islice(occurrences(schedule, after=schedule.start_at - INSTANT), count))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(schedules())
 def test_it_runs_when_the_calendar_walked_day_by_day_says(schedule: Schedule) -> None:
     assert found(schedule) == list(islice(model.moments(schedule), TAKEN))
 
 
-@settings(deadline=None)
 @given(schedules())
 def test_occurrences_increase_inside_the_window_and_are_as_many_as_allowed(schedule: Schedule) -> None:
     moments = found(schedule)
@@ -109,7 +108,6 @@ def test_occurrences_increase_inside_the_window_and_are_as_many_as_allowed(sched
     assert all(moment.tzinfo is UTC for moment in moments)
 
 
-@settings(deadline=None)
 @given(schedules(REPEATED))
 def test_the_clock_on_the_wall_shows_the_starts_time_of_day_or_has_just_jumped_over_it(schedule: Schedule) -> None:
     zone = schedule.timezone
@@ -124,7 +122,7 @@ def test_the_clock_on_the_wall_shows_the_starts_time_of_day_or_has_just_jumped_o
             assert just_before < skipped < shown, "the clocks jumped over it at this very moment"
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(schedules(), st.data())
 def test_asked_from_anywhere_on_it_is_the_same_sequence(schedule: Schedule, data: st.DataObject) -> None:
     moments = found(schedule)
@@ -140,7 +138,7 @@ def test_asked_from_anywhere_on_it_is_the_same_sequence(schedule: Schedule, data
     assert list(islice(occurrences(schedule, after=after), count)) == expected
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(schedules(REPEATED), st.integers(1, 36_500))
 def test_asked_a_lifetime_later_it_is_the_same_sequence(schedule: Schedule, days: int) -> None:
     schedule = replace(schedule, end_at=None, occurrences_max=None)
@@ -153,7 +151,6 @@ def test_asked_a_lifetime_later_it_is_the_same_sequence(schedule: Schedule, days
     assert list(islice(occurrences(schedule, after=after), 3)) == expected
 
 
-@settings(deadline=None)
 @given(schedules(), st.data())
 def test_the_latest_one_and_those_between_two_moments_are_of_the_same_sequence(
     schedule: Schedule, data: st.DataObject

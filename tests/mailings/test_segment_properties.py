@@ -253,7 +253,7 @@ def test_segments_of_any_shape_find_whom_they_say(world: World) -> None:
     book = Book(world.owner.id)
 
     @given(shapes)
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, suppress_health_check=list(HealthCheck))
     def agree(rules: Stored) -> None:
         assert found(world, rules) == expected(world, rules)
         words = segments.in_words(rules, book)

@@ -166,7 +166,7 @@ def test_nothing_active_is_left_inside_a_letter(context, html):
     assert content.sanitise(cleaned) == cleaned
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pieces=st.lists(st.sampled_from(_PIECES), max_size=15))
 def test_nothing_active_comes_of_pieces_put_together(pieces):
     html = "".join(pieces)
@@ -223,19 +223,19 @@ def test_nothing_is_removed_from_nothing(context, html):
 
 @pytest.mark.parametrize("html", BOMBS.values(), ids=BOMBS)
 def test_a_bomb_is_refused_quickly(context, html):
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(BadContent):
         content.parse_html(html)
-    assert time.monotonic() - begin < SLOWEST_SECONDS
+    assert time.process_time() - begin < SLOWEST_SECONDS
 
 
 @pytest.mark.parametrize("html", HARMLESS_BOMBS.values(), ids=HARMLESS_BOMBS)
 def test_what_only_looks_like_a_bomb_is_cleaned_quickly(context, html):
-    begin = time.monotonic()
+    begin = time.process_time()
     assert_inert(content.sanitise(html))
     assert len(content.text_of(html)) <= 2 * content.LARGEST_BODY
     content.removed_from(html)
-    assert time.monotonic() - begin < SLOWEST_SECONDS
+    assert time.process_time() - begin < SLOWEST_SECONDS
 
 
 def test_a_large_letter_of_layout_tables_is_no_bomb(context):
