@@ -6,6 +6,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 from playwright.sync_api import TimeoutError as Late
 
+from tests.browser.words import Words
+
 PHONE_WIDTH = 360
 
 # What fades, slides or is being fetched has its own look when it has come; what moves for ever has none.
@@ -44,6 +46,11 @@ def look(page: Page, *schemes: str) -> None:
     if not schemes:
         wrong = faults(page)
     assert not wrong, "\n".join(wrong)
+
+
+def look_closely(page: Page) -> None:
+    """In light and dark, where the page is English; else in dark alone: colours know no language."""
+    look(page, *(("light", "dark") if Words.of(page).is_english else ("dark",)))
 
 
 def look_at(page: Page, *paths: str) -> None:

@@ -213,6 +213,8 @@ class List:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        self.say = Words.of(page)
+        self.search = page.get_by_role("searchbox")
         self.rows = page.locator("[data-list] [data-row]")
         self.bar = page.locator("#bulk")
         self.dialog = page.locator("#dialog")
@@ -223,17 +225,17 @@ class List:
 
     def tick(self, *names: str) -> None:
         for name in names:
-            self.row(name).locator("td.tick input").check()
+            self.row(name).get_by_label(self.say("Select %(name)s", name=name)).check()
 
-    def press(self, action: str) -> None:
-        self.bar.locator(f"button[value={action}]").click()
+    def press(self, name: str) -> None:
+        self.bar.get_by_role("button", name=self.say(name), exact=True).click()
 
     def agree(self) -> None:
-        self.dialog.locator("button[type=submit]").click()
+        self.dialog.get_by_role("button", name=self.say("Delete"), exact=True).click()
         expect(self.dialog).to_be_hidden()
 
     def undo(self) -> None:
-        self.toast.locator("form button").click()
+        self.toast.get_by_role("button", name=self.say("Undo"), exact=True).click()
 
 
 class Palette:
