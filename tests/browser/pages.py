@@ -139,6 +139,9 @@ class Import:
         for event in ("dragover", "drop"):
             self.page.dispatch_event("[data-drop]", event, {"dataTransfer": transfer})
 
+    def start(self) -> None:
+        self.page.get_by_role("button", name=Words.of(self.page)("Import"), exact=True).click()
+
 
 class RunReport:
     """A run's page: ring, charts, answers, and its messages with their drawer."""
