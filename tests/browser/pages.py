@@ -50,11 +50,13 @@ class Clients:
     def __init__(self, page: Page) -> None:
         self.page = page
 
-    def add(self, email: str, first_name: str) -> None:
+    def add(self, email: str, first_name: str = "", tags: str = "", birth_year: str = "") -> None:
         self.page.goto("/clients/new")
         say = Words.of(self.page)
         self.page.get_by_label(say("E-mail")).fill(email)
         self.page.get_by_label(say("First name")).fill(first_name)
+        self.page.get_by_label(say("Tags")).fill(tags)
+        self.page.get_by_label(say("Birth year")).fill(birth_year)
         self.page.locator("main form button[type=submit]").click()
         expect(self.page.get_by_text(email).first).to_be_visible()
 
@@ -192,8 +194,13 @@ class SegmentEditor:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.count = page.locator(".segment-count strong")
+        self.say = Words.of(page)
         self.preview = page.locator("#preview")
+
+    def counts(self, number: int) -> None:
+        """Wait until it says that so many fit."""
+        words = self.say.count("client would get a letter now.", "clients would get a letter now.", number)
+        expect(self.page.locator(".segment-count")).to_have_text(f"{number} {words}")
 
     def ask(self, row: str, kind: str, op: str | None = None, **values: str) -> None:
         """Set a row's kind, operator and values, by what is stored of them."""
@@ -207,7 +214,7 @@ class SegmentEditor:
             (control.select_option if is_choice else control.fill)(value)
 
     def press(self, name: str) -> None:
-        button = self.page.locator("#segment-form").get_by_role("button", name=Words.of(self.page)(name), exact=True)
+        button = self.page.locator("#segment-form").get_by_role("button", name=self.say(name), exact=True)
         button.last.click()
 
 
