@@ -1,8 +1,11 @@
 """One object per page: how a person uses it, so that tests read as what people do."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Response, expect
 
 from tests.browser.words import Words
 from tests.browsing import VERIFICATION_LINK
@@ -18,6 +21,11 @@ def log_in(page: Page, email: str, password: str = PASSWORD) -> None:
     page.locator("#login [name=password]").fill(password)
     page.locator("#login form button[type=submit]").last.click()
     page.wait_for_url(lambda url: "/auth/login" not in url)
+
+
+def at_some_time(said: str) -> re.Pattern[str]:
+    """All that is said, with hours and minutes where TIME stands in it."""
+    return re.compile(rf"^\s*{re.escape(said)}\s*$".replace("TIME", r"\d\d:\d\d"))
 
 
 class Register:
@@ -77,6 +85,10 @@ class MessageForm:
         self.html = page.locator("textarea[name=html]")
         self.text = page.locator("textarea[name=text]")
         self.text_button = page.get_by_role("button", name=self.say("Fill it from the letter, to edit it"))
+        self.letter = page.frame_locator(".letter-stage iframe:not(.is-coming)")
+        self.status = page.locator("[data-editor-status]")
+        self.picture = page.get_by_role("dialog", name=self.say("Picture"), exact=True)
+        self.picture_words = self.picture.get_by_label(self.say("What it shows, in a few words"), exact=True)
 
     def tool(self, name: str) -> None:
         self.page.get_by_role("toolbar").get_by_role("button", name=self.say(name), exact=True).click()
@@ -88,6 +100,18 @@ class MessageForm:
 
     def press(self, name: str) -> None:
         self.page.locator("#message-form").get_by_role("button", name=self.say(name), exact=True).click()
+
+    @contextmanager
+    def keeping(self, words: str, then: str = "") -> Iterator[None]:
+        """Type these words inside: the draft is kept with them, and the page says so, and `then` what else it says."""
+
+        def has_them(answer: Response) -> bool:  # what is half typed may be kept before
+            return "/autosave" in answer.url and words in (answer.request.post_data or "")
+
+        with self.page.expect_response(has_them):
+            yield
+        said = at_some_time(self.say("Draft kept at %(time)s", time="TIME") + then)
+        expect(self.page.locator("[data-autosave-status]")).to_have_text(said)
 
 
 class Messages:
