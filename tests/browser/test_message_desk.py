@@ -144,6 +144,18 @@ def test_what_is_typed_survives_a_closed_window(desk: Page) -> None:
     expect(desk.get_by_text("Written there")).to_be_hidden()
 
 
+def test_ctrl_s_saves(desk: Page) -> None:
+    desk.goto("/messages/new")
+    form = MessageForm(desk)
+    form.subject.fill("By a key")
+    form.paper.click()
+    desk.keyboard.type("Pressed")
+    # Playwright has only keys of an American keyboard.
+    key = "s" if form.say.is_english else "ы"
+    form.paper.dispatch_event("keydown", {"key": key, "code": "KeyS", "ctrlKey": True})
+    expect(desk.get_by_role("heading", name="By a key")).to_be_visible()
+
+
 def test_the_preview_in_the_dark(desk: Page) -> None:
     desk.goto("/messages/new")
     form = MessageForm(desk)

@@ -79,9 +79,9 @@
   addEventListener("beforeunload", (event) => {
     if ([...unsaved].some((form) => form.isConnected)) event.preventDefault();
   });
-  // Ctrl-S presses the form's own button.
+  // Ctrl-S presses the form's own button. On Cyrillic keyboards that key is another letter.
   addEventListener("keydown", (event) => {
-    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "s") return;
+    if (!(event.ctrlKey || event.metaKey) || !/^[sыі]$/i.test(event.key)) return;
     const button = document.querySelector("form[data-autosave] [data-saves]");
     if (!button) return;
     event.preventDefault();
