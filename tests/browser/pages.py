@@ -280,6 +280,8 @@ class Palette:
         self.dialog = page.locator("#palette")
         self.field = page.get_by_role("combobox", name=Words.of(page)("Jump to a client, mailing, message or page"))
         self.chosen = page.locator("#palette [role=option][aria-selected=true]")
+        self.status = page.locator("#palette-status")
+        self.titles = page.locator("#palette .palette-title")
 
     def open(self) -> None:
         self.page.keyboard.press("Control+k")

@@ -12,16 +12,32 @@ from app.extensions import db
 from tests import make
 from tests.browser.looking import look
 from tests.browser.pages import Palette, log_in
+from tests.browser.words import ENGLISH, Words, in_both_languages
 
-HURRIED = "hurried@golub.test"
+pytestmark = in_both_languages
+
+SHORTCUTS = (
+    ("Search, and jump to anything", "Ctrl K"),
+    ("To the search field of a list", "/"),
+    ("Save what you are writing", "Ctrl S"),
+    ("Choose a result", "↑ ↓"),
+    ("Open the chosen result", "Enter"),
+    ("Close a dialog", "Esc"),
+    ("Show these shortcuts", "?"),
+)
 
 
 @pytest.fixture(scope="module")
-def ids(settings: Settings, database_url: str, service: str) -> Iterator[dict[str, int]]:
+def hurried(language: str) -> str:
+    return f"hurried.{language}@golub.test"
+
+
+@pytest.fixture(scope="module")
+def ids(settings: Settings, database_url: str, service: str, hurried: str) -> Iterator[dict[str, int]]:
     """Somebody with two clients, a message and a mailing."""
     app: Flask = create_app(settings.model_copy(update={"database_url": database_url}))
     with app.app_context():
-        user = make.user(HURRIED)
+        user = make.user(hurried)
         made = {
             "anna": make.client(user, "anna@example.test", first_name="Anna", last_name="Petrova"),
             "boris": make.client(user, "boris@example.test", first_name="Boris"),
@@ -36,30 +52,42 @@ def ids(settings: Settings, database_url: str, service: str) -> Iterator[dict[st
 
 
 @pytest.fixture
-def desk(page: Page, ids: dict[str, int]) -> Page:
-    log_in(page, HURRIED)
+def desk(page: Page, hurried: str, ids: dict[str, int]) -> Page:
+    log_in(page, hurried)
     return page
 
 
+@pytest.fixture
+def scheme(language: str) -> str:
+    """One in each language: colours don't depend on the words."""
+    return "light" if language == ENGLISH else "dark"
+
+
 def test_from_anywhere_to_a_client_by_keyboard_alone(desk: Page, ids: dict[str, int]) -> None:
+    say = Words.of(desk)
     palette = Palette(desk)
     palette.open()
     expect(palette.field).to_be_focused()
-    expect(palette.chosen).to_have_text("New mailing")
+    expect(palette.dialog.locator(".palette-hints span")).to_have_text(
+        [f"↑ ↓ {say('to choose')}", f"Enter {say('to open')}", f"Esc {say('to close')}", f"? {say('all shortcuts')}"]
+    )
+    expect(palette.titles).to_have_text([say("Actions"), say("Pages")])
+    expect(palette.chosen).to_have_text(say("New mailing"))
     desk.keyboard.press("ArrowDown")
-    expect(palette.chosen).to_have_text("New message")
+    expect(palette.chosen).to_have_text(say("New message"))
     desk.keyboard.press("ArrowUp")
     desk.keyboard.press("ArrowUp")  # from the first to the last
-    expect(palette.chosen).to_have_text("My data")
+    expect(palette.chosen).to_have_text(say("My data"))
     desk.keyboard.type("petr")
     expect(palette.chosen).to_have_text("Petrova Anna anna@example.test")
     expect(palette.chosen.locator("mark")).to_have_text("Petr")
     expect(palette.field).to_have_attribute("aria-activedescendant", palette.chosen.get_attribute("id") or "none")
-    expect(desk.locator("#palette-status")).to_have_text("1 result")
+    expect(palette.status).to_have_text(say.count("%(num)s result", "%(num)s results", 1, num=1))
     desk.keyboard.press("Enter")
     desk.wait_for_url(f"**/clients/{ids['anna']}")
     palette.open()
-    expect(palette.chosen).to_contain_text("Petrova Anna")  # opened last
+    expect(palette.chosen).to_contain_text("Petrova Anna")
+    expect(palette.titles.first).to_have_text(say("Opened last"))
     desk.keyboard.press("Escape")
     expect(palette.dialog).to_be_hidden()
 
@@ -72,37 +100,43 @@ def test_who_types_and_presses_enter_at_once_gets_what_they_typed(desk: Page, id
 
 
 def test_nothing_found_is_said(desk: Page) -> None:
+    say = Words.of(desk)
     palette = Palette(desk)
     palette.open()
     desk.keyboard.type("nothing of that kind")
-    expect(desk.locator("#palette-results")).to_contain_text("Nothing found")
+    expect(desk.locator(".palette-none")).to_have_text(say("Nothing found. Try the beginning of a name or an address."))
+    expect(palette.status).to_have_text(say("Nothing found"))
     expect(palette.field).to_have_attribute("aria-expanded", "false")
     look(desk)
     desk.keyboard.press("Enter")
     expect(palette.dialog).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_dialogs_have_no_violations(desk: Page, scheme: str) -> None:
-    desk.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    desk.goto("/clients/")
-    palette = Palette(desk)
-    palette.open()
-    look(desk)
+def test_nothing_in_it_hinders_anybody(desk: Page, scheme: str) -> None:
+    Palette(desk).open()
+    look(desk, scheme)
     desk.keyboard.type("an")
     expect(desk.locator("#palette mark").first).to_be_visible()
-    look(desk)
-    desk.keyboard.press("Escape")
+    look(desk, scheme)
+    desk.goto("/search?q=an")
+    look(desk, scheme)
+
+
+def test_the_shortcuts_are_listed(desk: Page, scheme: str) -> None:
+    say = Words.of(desk)
+    desk.goto("/clients/")
     desk.keyboard.press("?")
-    expect(desk.get_by_role("heading", name="Keyboard shortcuts")).to_be_visible()
-    look(desk)
-    desk.keyboard.press("Escape")
+    listed = desk.get_by_role("dialog", name=say("Keyboard shortcuts"))
+    expect(listed.get_by_role("columnheader")).to_have_text([say("What it does"), say("Keys")])
+    cells = [cell for what, keys in SHORTCUTS for cell in (say(what), keys)]
+    expect(listed.get_by_role("cell")).to_have_text(cells)
+    look(desk, scheme)
+    listed.get_by_role("button", name=say("Close")).click()
+    expect(listed).to_be_hidden()
     desk.keyboard.press("/")
     expect(desk.get_by_role("searchbox").first).to_be_focused()
     desk.keyboard.type("?/")  # where people type, keys are letters
-    expect(desk.locator("#shortcuts")).to_be_hidden()
-    desk.goto("/search?q=an")
-    look(desk)
+    expect(listed).to_be_hidden()
 
 
 def test_on_a_telephone_the_button_opens_it_over_the_whole_screen(desk: Page) -> None:
@@ -118,14 +152,19 @@ def test_on_a_telephone_the_button_opens_it_over_the_whole_screen(desk: Page) ->
     expect(desk.get_by_role("heading", name="Boris")).to_be_visible()
 
 
-def test_without_javascript_it_is_a_page(browser: Browser, service: str, ids: dict[str, int]) -> None:
-    context = browser.new_context(base_url=service, locale="ru-RU", java_script_enabled=False)
+def test_without_javascript_it_is_a_page(
+    browser: Browser, service: str, language: str, hurried: str, ids: dict[str, int]
+) -> None:
+    say = Words(language)
+    context = browser.new_context(base_url=service, locale=language, java_script_enabled=False)
     page = context.new_page()
-    log_in(page, HURRIED)
+    log_in(page, hurried)
     page.locator("[data-palette-open]").click()
     page.wait_for_url("**/search")
-    page.locator("main [name=q]").fill("petr")
-    page.keyboard.press("Enter")
-    page.locator("main .hit").click()
+    main = page.get_by_role("main")
+    main.get_by_role("searchbox", name=say("Jump to a client, mailing, message or page")).fill("petr")
+    main.get_by_role("button", name=say("Search")).click()
+    expect(main.get_by_role("heading", level=2)).to_have_text([say("Clients")])
+    main.locator(".hit").click()
     page.wait_for_url(f"**/clients/{ids['anna']}")
     context.close()
