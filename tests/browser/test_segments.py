@@ -87,6 +87,11 @@ def test_a_segment_is_put_together_while_the_count_follows(
     editor.counts(1)
     if say.is_english:
         look_at(page, page.url)
+    page.once("dialog", lambda dialog: dialog.dismiss())  # "leave the page, and lose the new row?"
+    page.locator("#add-0").click()
+    with page.expect_event("dialog"):
+        page.get_by_role("link", name=say("Cancel")).click()
+    expect(page.get_by_label(say("Name"), exact=True)).to_have_value("Tea or not")
 
     kept = page.context.storage_state()
     without_scripts(
