@@ -8,17 +8,34 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import create_engine, update
 
-from app.delivery.models import Run, RunStatus
-from tests.browser.looking import look_at
-from tests.browser.pages import Clients, Mailings, Messages, Register
+from app.config import Settings
+from app.delivery.models import DeliveryStatus, Run, RunStatus
+from tests import make
+from tests.browser.looking import look_in_turn
+from tests.browser.pages import Mailings, log_in
+from tests.browser.things import things_in
+from tests.browser.words import Words, in_both_languages
+from tests.mailings import ledger
 from tests.smtp import RecordingSmtp
 
-EMAIL = "resender@golub.test"
+pytestmark = in_both_languages
+
+
+@pytest.fixture(scope="module")
+def full_box(service: str, database_url: str, settings: Settings, language: str) -> str:
+    """One of the two clients of resender.<language>@golub.test, who has a message to send to them."""
+    full_box = f"full.box.{language}@example.test".lower()
+    with things_in(database_url, settings):
+        user = make.user(f"resender.{language}@golub.test")
+        for address in (full_box, "other@example.test"):
+            make.client(user, address)
+        make.message(user, subject="Twice")
+    return full_box
 
 
 @pytest.fixture
 def refusing(mail_server: RecordingSmtp) -> Iterator[RecordingSmtp]:
-    """A mail server that refuses full.box@example.test until it is told otherwise."""
+    """A mail server that refuses whoever has a full box until it is told otherwise."""
     mail_server.answer_rcpt = lambda address: "552 5.2.2 mailbox full" if address.startswith("full.box") else None
     yield mail_server
     mail_server.answer_rcpt = lambda _address: None
@@ -32,42 +49,61 @@ def now_it_is(database_url: str, run_id: int, **values: Any) -> None:
     engine.dispose()
 
 
-def test_what_failed_is_sent_again_by_one_button(page: Page, refusing: RecordingSmtp, database_url: str) -> None:
-    Register(page).confirmed(EMAIL, refusing)
-    clients = Clients(page)
-    clients.add("full.box@example.test", "Full")
-    clients.add("other@example.test", "Other")
-    Messages(page).write("Twice", "<p>Hello</p>")
+def test_what_failed_is_sent_again_by_one_button(page: Page, refusing: RecordingSmtp, full_box: str) -> None:
+    say = Words.of(page)
+    log_in(page, f"resender.{say.language}@golub.test")
     Mailings(page).plan("Resent", "Twice", datetime.now(UTC).replace(tzinfo=None))
-    expect(page.locator("main")).to_contain_text("Completed", timeout=20_000)
+    expect(page.locator("main")).to_contain_text(say("Completed", "mailing"), timeout=20_000)
     page.locator("a[href*='/runs/']").first.click()
 
     refusing.answer_rcpt = lambda _address: None
-    page.get_by_role("button", name="Send the 1 failed again").click()
+    again = say.count("Send the %(number)s failed again", "Send the %(number)s failed again", 1)
+    page.get_by_role("button", name=again).click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("The mail server refused them")
-    dialog.get_by_role("button", name="Send the 1 failed again").click()
+    question = "Send the %(number)s failed message again?", "Send the %(number)s failed messages again?"
+    expect(dialog).to_contain_text(say.count(*question, 1))
+    doubt = "The mail server refused them, and may do so again. Clients who bounced or unsubscribed are left out."
+    expect(dialog).to_contain_text(say(doubt))
+    dialog.get_by_role("button", name=again).click()
     # The page is left alone: it has to move by itself.
-    expect(page.get_by_role("row", name="Sent 2 100%", exact=True)).to_be_visible(timeout=20_000)
-    expect(page.get_by_role("button", name="Send the 1 failed again")).to_have_count(0)
-    assert len(refusing.to("full.box@example.test")) == 1
-    look_at_each_state(page, database_url)
+    row = page.get_by_role("row", name=f"{say('Sent', 'delivery')} 2 100%", exact=True)
+    expect(row).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("button", name=again)).to_have_count(0)
+    assert len(refusing.to(full_box)) == 1
 
 
-def look_at_each_state(page: Page, database_url: str) -> None:
-    mailing, run = page.url.split("/")[-3], int(page.url.split("/")[-1])
+@pytest.fixture(scope="module")
+def address(service: str, database_url: str, settings: Settings, language: str) -> str:
+    """The page of a run that waiter.<language>@golub.test can look at."""
+    with things_in(database_url, settings):
+        mailing = make.mailing(make.user(f"waiter.{language}@golub.test"))
+        run = ledger.run(mailing, DeliveryStatus.SENT, DeliveryStatus.SENT)
+        return f"/mailings/{mailing.id}/runs/{run.id}"
+
+
+def test_each_state_of_a_run_is_readable(page: Page, database_url: str, address: str) -> None:
+    say = Words.of(page)
+    log_in(page, f"waiter.{say.language}@golub.test")
     soon = datetime.now(UTC) + timedelta(minutes=10)
     sending = {"status": RunStatus.SENDING, "finished_at": None, "planned": 20, "sent": 10, "failed": 2, "unknown": 3}
+    fault = "454 4.7.0 TLS not available"
+    later = (
+        "%(number)s message waits: the mail server said to try it later.",
+        "%(number)s messages wait: the mail server said to try them later.",
+    )
     states: dict[str, dict[str, Any]] = {
-        "may have arrived": sending | {"status": RunStatus.DONE, "sent": 15},
-        "Waiting for the mail server": sending
-        | {"pending": 5, "fault": "454 4.7.0 TLS not available", "resume_at": soon},
-        "5 messages wait": sending | {"pending": 5, "fault": "", "resume_at": soon},
-        "On hold": sending | {"pending": 5, "held_at": datetime.now(UTC)},
+        say("The letter may have arrived: the mail server took it and its answer never came."): sending
+        | {"status": RunStatus.DONE, "sent": 15},
+        say("Waiting for the mail server: %(fault)s", fault=fault): sending
+        | {"pending": 5, "fault": fault, "resume_at": soon},
+        say.count(*later, 5): sending | {"pending": 5, "fault": "", "resume_at": soon},
+        say("On hold", "run"): sending | {"pending": 5, "held_at": datetime.now(UTC)},
     }
+    mailing, _runs, run_id = address.rpartition("/runs/")
     for words, values in states.items():
-        now_it_is(database_url, run, **values)
-        for path in (f"/mailings/{mailing}/runs/{run}", f"/mailings/{mailing}"):
-            look_at(page, path)
-            if "/runs/" in path:
-                expect(page.locator("#live")).to_contain_text(words)
+        now_it_is(database_url, int(run_id), **values)
+        for path in (mailing, address):
+            page.goto(path)
+            page.wait_for_load_state("networkidle")
+            look_in_turn(page)
+        expect(page.locator("#live")).to_contain_text(words)
