@@ -286,3 +286,38 @@ class Palette:
     def open(self) -> None:
         self.page.keyboard.press("Control+k")
         expect(self.chosen).to_be_visible()
+
+
+class MailingPage:
+    """A mailing's page: what it says of the mailing and its newest run, and what can be done about those."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.say = Words.of(page)
+        self.live = page.locator("#live")
+        self.state = self.live.locator(".state").first
+        self.question = page.locator("#confirm")
+        self.toast = page.locator("#toasts .note").last
+
+    def button(self, name: str) -> Locator:
+        return self.live.get_by_role("button", name=self.say(name), exact=True)
+
+    def press(self, name: str) -> None:
+        self.button(name).click()
+
+    def agree(self) -> None:
+        self.question.locator("#confirm-yes").click()
+
+
+class Log:
+    """The log of the service."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.say = Words.of(page)
+        self.rows = page.locator("#rows tr[id]")
+        self.search = page.get_by_role("searchbox", name=self.say("Search by the beginning of an address"))
+        self.code = page.get_by_label(self.say("Code"), exact=True)
+
+    def filter(self, name: str) -> Locator:
+        return self.page.get_by_role("combobox", name=self.say(name), exact=True)
