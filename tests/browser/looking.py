@@ -36,31 +36,13 @@ def faults(page: Page, options: Mapping[str, object] | None = None) -> list[str]
     return wrong
 
 
-def look(page: Page, *schemes: str) -> None:
-    """Look at a page in each colour scheme; in the one that it has, where none is named."""
-    wrong = []
-    for scheme in schemes:
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        page.wait_for_function(_IS_SCHEME, arg=scheme)
-        wrong += faults(page)
-    if not schemes:
-        wrong = faults(page)
+def look(page: Page) -> None:
+    """Look at what is shown: in light where the window is English, in dark where it is Russian.
+
+    Tests that run in both languages so see all four sides of a page in two looks.
+    """
+    scheme = "light" if Words.of(page).is_english else "dark"
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.wait_for_function(_IS_SCHEME, arg=scheme)
+    wrong = faults(page)
     assert not wrong, "\n".join(wrong)
-
-
-def look_closely(page: Page) -> None:
-    """In light and dark, where the page is English; else in dark alone: colours know no language."""
-    look(page, *(("light", "dark") if Words.of(page).is_english else ("dark",)))
-
-
-def look_at(page: Page, *paths: str) -> None:
-    """Go to pages and look at each in light and dark."""
-    for path in paths:
-        page.goto(path)
-        page.wait_for_load_state("networkidle")
-        look(page, "light", "dark")
-
-
-def look_in_turn(page: Page) -> None:
-    """For what is tested in both languages: in light in English, in dark in Russian, which is all in half the time."""
-    look(page, "light" if page.evaluate("navigator.language").startswith("en") else "dark")

@@ -14,7 +14,7 @@ from app.auth.models import User
 from app.config import Settings
 from app.mailings.schedule import Period
 from tests import make
-from tests.browser.looking import look_in_turn
+from tests.browser.looking import look
 from tests.browser.pages import log_in
 from tests.browser.things import things_in
 from tests.browser.words import Words, in_both_languages
@@ -125,7 +125,7 @@ def test_the_feed_is_switched_on_and_off(calendar: Callable[..., Page], say: Wor
     field = page.get_by_label(say("Address of your calendar"))
     expect(field).to_be_visible()
     first = field.input_value()
-    look_in_turn(page)
+    look(page)
     assert "SUMMARY:Every day" in requests.get(first, timeout=10).text
 
     page.get_by_role("button", name=say("Make a new address")).click()

@@ -10,7 +10,7 @@ from app.clients.models import Segment
 from app.config import Settings
 from app.extensions import db
 from tests import make
-from tests.browser.looking import PHONE_WIDTH, look_in_turn
+from tests.browser.looking import PHONE_WIDTH, look
 from tests.browser.pages import MailingForm, log_in
 from tests.browser.things import things_in
 from tests.browser.words import Words, in_both_languages
@@ -134,7 +134,7 @@ def test_it_has_no_violations_and_fits_a_phone(form: MailingForm, page: Page) ->
     page.locator("input[name=audience][value=chosen]").check()
     form.offered.get_by_role("checkbox").first.check()
     expect(page.locator("#preview iframe")).to_be_visible()
-    look_in_turn(page)
+    look(page)
 
 
 @pytest.fixture

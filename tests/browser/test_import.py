@@ -4,7 +4,7 @@ import csv
 
 from playwright.sync_api import Download, Page, expect
 
-from tests.browser.looking import look_at, look_closely
+from tests.browser.looking import look
 from tests.browser.pages import Import, Register
 from tests.browser.words import Words, in_both_languages
 from tests.smtp import RecordingSmtp
@@ -16,16 +16,13 @@ FILE = "Фамилия;Имя;E-mail;Город\nПетрова;Анна;anna@ex
 def test_a_dropped_file_becomes_clients(page: Page, mail_server: RecordingSmtp) -> None:
     say = Words.of(page)
     Register(page).confirmed(f"importer.{say.language}@golub.test", mail_server)
-    if say.is_english:
-        look_at(page, "/clients/import")
-
     imports = Import(page)
     imports.drop("клиенты.csv", FILE.encode("cp1251"))
     expect(page.get_by_role("heading", name="клиенты.csv")).to_be_visible()
     expect(page.get_by_label(say("Encoding"))).to_have_value("cp1251")
     expect(page.locator(".file-columns")).to_contain_text("Тверь")
     page.reload()
-    look_closely(page)
+    look(page)
 
     # Another separator: the columns come anew, without a new page.
     separator = page.get_by_label(say("Separator"))
@@ -55,7 +52,7 @@ def test_a_dropped_file_becomes_clients(page: Page, mail_server: RecordingSmtp) 
     reason = say("This is not a usable e-mail address: %(why)s", why=say("it needs an @."))
     expect(page.get_by_role("row", name="nobody")).to_contain_text(reason)
     page.reload()
-    look_closely(page)
+    look(page)
     with page.expect_download() as report:
         page.get_by_role("link", name=say("All as CSV")).click()
     assert _rows(report.value) == [[say("Row"), say("E-mail"), say("Reason")], ["4", "nobody", reason]]
@@ -74,8 +71,6 @@ def test_a_dropped_file_becomes_clients(page: Page, mail_server: RecordingSmtp) 
     assert [client[:8] for client in clients] == [
         ["petr@example.test", "Иванов", "Пётр", "", "", "autumn", "", say("active")]
     ]
-    if say.is_english:
-        look_at(page, "/clients/")
 
 
 def _rows(file: Download) -> list[list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.browser.looking import look_closely
+from tests.browser.looking import look
 from tests.browser.pages import List, Register
 from tests.browser.words import Words, in_both_languages
 from tests.smtp import RecordingSmtp
@@ -48,12 +48,12 @@ def test_rows_are_ticked_deleted_and_brought_back(page: Page, clients: List) -> 
     clients.tick("Client 003", "Client 004")
     expect(clients.bar.get_by_role("status")).to_have_text(say("Selected: %(number)s", number=2))
     expect(clients.bar.locator("[name=action]")).to_have_text([say(action) for action in actions])
-    look_closely(page)
+    look(page)
     clients.press("Delete")
     question = say.count("Delete %(number)s client?", "Delete %(number)s clients?", 2)
     expect(clients.dialog.get_by_role("heading")).to_have_text(question)
     expect(clients.dialog).to_contain_text(say("You can undo it right afterwards."))
-    look_closely(page)
+    look(page)
     clients.agree()
     expect(clients.toast).to_contain_text(
         say.count("%(number)s client is deleted.", "%(number)s clients are deleted.", 2)
@@ -125,7 +125,7 @@ def test_a_row_is_changed_on_the_spot_by_keys_alone(page: Page, clients: List) -
     expect(row.get_by_label(say("Last name"))).to_be_focused()
     labels = ("Last name", "First name", "Patronymic", "E-mail", "Tags", "Status")
     expect(row.locator("label")).to_have_text(list(map(say, labels)))
-    look_closely(page)
+    look(page)
     row.get_by_label(say("E-mail")).fill("nobody")
     page.keyboard.press("Enter")
     expect(row).to_contain_text(say("This is not a usable e-mail address: %(why)s", why=say("it needs an @.")))

@@ -10,7 +10,7 @@ from app import clock
 from app.config import Settings
 from app.mailings.schedule import Period
 from tests import make
-from tests.browser.looking import look_in_turn
+from tests.browser.looking import look
 from tests.browser.pages import log_in
 from tests.browser.things import things_in
 from tests.browser.words import Words, in_both_languages
@@ -43,7 +43,7 @@ def test_a_newcomer_is_told_what_to_do(page: Page, people: None) -> None:
             expect(steps.nth(step)).to_contain_text(say(title))
     expect(page.locator("#live")).to_contain_text(say("Nothing is planned."))
     expect(page.locator("#live")).to_contain_text(say("All well: nothing failed in the last seven days."))
-    look_in_turn(page)
+    look(page)
     page.get_by_role("link", name=say("Add a client")).click()
     expect(page.get_by_label(say("First name"))).to_be_visible()
 

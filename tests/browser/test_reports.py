@@ -14,7 +14,7 @@ from app.extensions import db
 from app.mailings.models import MailingStatus
 from app.mailings.schedule import Period
 from tests import make
-from tests.browser.looking import look_in_turn
+from tests.browser.looking import look
 from tests.browser.pages import RunReport, log_in
 from tests.browser.things import things_in
 from tests.browser.words import Words, in_both_languages
@@ -72,7 +72,7 @@ def test_a_report_is_read_by_keyboard(page: Page, address: str) -> None:
     page.wait_for_url("**answer=**")
     report.open("client10@example.test")
     expect(report.drawer).to_contain_text("<client10@example.test>: User unknown")
-    look_in_turn(page)
+    look(page)
     report.drawer.get_by_role("button", name=say("The next message")).press("Enter")
     expect(report.drawer).to_contain_text("<client11@example.test>: User unknown")
     page.keyboard.press("Escape")
@@ -116,7 +116,7 @@ def test_reports_have_no_violations(page: Page, address: str) -> None:
     for path in (address, f"{address}/report", f"{mailing}/runs", mailing):
         page.goto(path)
         page.wait_for_load_state("networkidle")
-        look_in_turn(page)
+        look(page)
 
 
 @in_both_languages

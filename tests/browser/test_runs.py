@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, update
 from app.config import Settings
 from app.delivery.models import DeliveryStatus, Run, RunStatus
 from tests import make
-from tests.browser.looking import look_in_turn
+from tests.browser.looking import look
 from tests.browser.pages import Mailings, log_in
 from tests.browser.things import things_in
 from tests.browser.words import Words, in_both_languages
@@ -105,5 +105,5 @@ def test_each_state_of_a_run_is_readable(page: Page, database_url: str, address:
         for path in (mailing, address):
             page.goto(path)
             page.wait_for_load_state("networkidle")
-            look_in_turn(page)
+            look(page)
         expect(page.locator("#live")).to_contain_text(words)

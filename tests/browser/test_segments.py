@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.looking import look_at
 from tests.browser.pages import Clients, Mailings, Messages, Register, SegmentEditor
 from tests.browser.words import Words, in_both_languages
 from tests.smtp import RecordingSmtp
@@ -80,13 +79,8 @@ def test_a_segment_is_put_together_while_the_count_follows(
     editor.counts(1)
     editor.press("Save")
     expect(page.get_by_role("row", name="Tea or not")).to_contain_text(f"{vip} {both} {no_tea}")
-
-    if say.is_english:
-        look_at(page, "/clients/segments/")
     page.get_by_role("link", name="Tea or not", exact=True).click()
     editor.counts(1)
-    if say.is_english:
-        look_at(page, page.url)
     page.once("dialog", lambda dialog: dialog.dismiss())  # "leave the page, and lose the new row?"
     page.locator("#add-0").click()
     with page.expect_event("dialog"):
@@ -136,5 +130,3 @@ def test_what_was_sent_to_a_client_stands_on_their_page(page: Page, mail_server:
     expect(entry).to_contain_text("2.0.0 accepted")
     expect(entry).to_contain_text(say("To %(email)s", email="anna@example.test"))
     expect(entry.get_by_role("link")).to_have_text([say("The mailing"), say("This run")])
-    if say.is_english:
-        look_at(page, page.url)
