@@ -20,7 +20,8 @@ PARTS = {
     "sqlite": ["--database", "sqlite", "-m", "not one_database"],
     "postgresql": ["--database", "postgresql"],
     "one_database": ["--database", "sqlite", "-m", "one_database and not browser"],
-    "browser": ["--database", "sqlite", "-m", "browser"],
+    "browser": ["--database", "sqlite", "-m", "browser and not crawl"],
+    "crawl": ["--database", "sqlite", "-m", "crawl"],
 }
 
 NONE_CHOSEN = 5  # pytest's word for it, when arguments choose tests of other parts

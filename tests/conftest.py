@@ -40,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "browser: drives a real browser; all of tests/browser, and one_database as well")
+    config.addinivalue_line("markers", "crawl: a browser goes everywhere; takes long, so it is a part of its own")
     config.addinivalue_line("markers", "one_database: has nothing to do with the database, so it is run on SQLite only")
 
 

@@ -21,6 +21,8 @@ from tests.live import running
 from tests.mailings import ledger
 from tests.smtp import RecordingSmtp
 
+pytestmark = pytest.mark.crawl
+
 START = {
     "guest": ["/", "/auth/login", "/auth/forgot"],
     "user": ["/overview"],
