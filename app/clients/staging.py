@@ -192,7 +192,8 @@ def copy_rows(table: Any, names: Sequence[str], rows: Collection[Sequence[Any]])
             lines.seek(0)
             texts = [name for name in names if isinstance(table.c[name].type, Text | db.String)]
             options = f"FORMAT csv, FORCE_NOT_NULL ({', '.join(texts)})" if texts else "FORMAT csv"
-            cursor.copy_expert(f"COPY {table.name} ({', '.join(names)}) FROM STDIN ({options})", lines, 1 << 16)
+            # In one piece: after each, the thread that reads ahead would have the interpreter for a while.
+            cursor.copy_expert(f"COPY {table.name} ({', '.join(names)}) FROM STDIN ({options})", lines, 1 << 22)
     finally:
         cursor.close()
 
