@@ -60,7 +60,7 @@ given_tag = Table(
 )
 NAMES = ("last_name", "first_name", "patronymic")
 TEXTS = (*NAMES, "comment")
-SMALL_TABLE = 10_000  # clients, of all owners
+SMALL_BOOK, LARGE_BOOK = 100, 1000  # clients of one owner: so few as PostgreSQL believes, so many as there are
 COLUMNS = ("email", "email_key", *TEXTS, "birth_year", "attributes")
 
 
@@ -109,7 +109,7 @@ class Loaded:
 
     def _find(self, *which: ColumnElement[bool]) -> None:
         """Note who is in the address book."""
-        _know_the_table()
+        _know_the_book(self._owner_id)
         is_there = Client.deleted_at.is_(None)
         same = (Client.owner_id == self._owner_id, Client.email_key == given.c.email_key, is_there, *which)
         found = select(Client.id).where(*same).scalar_subquery()
@@ -198,14 +198,18 @@ def copy_rows(table: Any, names: Sequence[str], rows: Collection[Sequence[Any]])
         cursor.close()
 
 
-def _know_the_table() -> None:
-    """Let PostgreSQL count a table that it takes for small.
+def _know_the_book(owner_id: int) -> None:
+    """Let PostgreSQL count the clients when it takes a large address book for a small one.
 
-    Where it believes that each owner has a client or two, all indexes that begin with the owner seem alike to it, and
-    by most of them each row of a file would be compared with the whole address book.
+    Where it believes that this owner has a client or two, as most may have, all indexes that begin with the owner seem
+    alike to it, and by most of them each row of a file would be compared with the whole address book.
     """
     if db.session.get_bind().dialect.name == "sqlite":
         return
-    rows = db.session.scalar(text("SELECT reltuples FROM pg_class WHERE oid = 'client'::regclass")) or 0
-    if rows < SMALL_TABLE:
+    explain = text("EXPLAIN (FORMAT JSON) SELECT 1 FROM client WHERE owner_id = :owner_id")
+    [answer] = db.session.scalars(explain, {"owner_id": owner_id}).one()
+    if answer["Plan"]["Plan Rows"] >= SMALL_BOOK:
+        return
+    some = select(Client.id).where(Client.owner_id == owner_id).limit(LARGE_BOOK).subquery()
+    if db.session.scalar(select(func.count()).select_from(some)) == LARGE_BOOK:
         db.session.execute(text("ANALYZE client (owner_id, email_key)"))
