@@ -153,7 +153,7 @@ def test_nobody_waits_for_what_is_heavy(app: Flask, later: Callable[[float], Non
     release = Event()
 
     def make_slowly() -> str:
-        assert release.wait(5)
+        assert release.wait(30)
         return "new"
 
     with app.app_context():
@@ -161,7 +161,7 @@ def test_nobody_waits_for_what_is_heavy(app: Flask, later: Callable[[float], Non
         later(61)
         assert [caching.remembered(heavy, make_slowly) for _ in range(3)] == ["old"] * 3
         release.set()
-        wait_for(lambda: caching.remembered(heavy, lambda: "unasked") == "new", 5)
+        wait_for(lambda: caching.remembered(heavy, lambda: "unasked") == "new", 30)
 
 
 @pytest.mark.usefixtures("context")
@@ -320,7 +320,7 @@ def test_the_figures_are_made_anew_after_a_minute(
         with app.app_context():
             return caching.remembered(caching.HOME_FIGURES, queries.figures).mailings == 1
 
-    wait_for(are_new, 5)
+    wait_for(are_new, 30)
     later(62)
     assert mailings() == "1"
 
