@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from babel.numbers import format_percent
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from sqlalchemy import select
 
 from app import clock
@@ -83,6 +83,29 @@ def test_a_report_is_read_by_keyboard(page: Page, address: str) -> None:
     expect(report.messages).to_have_count(15)
     page.get_by_label(say("Code")).select_option("550")
     expect(report.messages).to_have_count(3)
+
+
+def test_an_answer_that_comes_after_the_drawer_was_closed_does_not_open_it(page: Page, address: str) -> None:
+    log_in(page, READER)
+    page.goto(address)
+    report = RunReport(page)
+    report.open("client10@example.test")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/runs/*/**", hold)
+    with page.expect_request("**/runs/*/**"):
+        report.drawer.get_by_role("button", name="The next message").press("Enter")
+    page.keyboard.press("Escape")
+    expect(report.drawer).to_be_hidden()
+    over = "new Promise(resolve => document.addEventListener('htmx:finally:request', resolve, { once: true }))"
+    page.evaluate(f"() => {{ window.isOver = {over}.then(() => true); }}")
+    held[0].continue_()
+    assert page.evaluate("() => window.isOver")
+    expect(report.drawer).to_be_hidden()
+    expect(page.locator("#drawer-body")).to_be_empty()
 
 
 def test_charts_follow_the_theme_and_the_window(page: Page, address: str) -> None:
