@@ -51,6 +51,7 @@ NAMING = {
 SQLITE_BUSY_SECONDS = 30
 STEPS_BETWEEN_LOOKS = 20_000  # of SQLite's machine: a millisecond or so
 QUERY_CANCELED = "57014"  # PostgreSQL's error code
+MANY_ROWS = 1000  # added at once: from here on it matters what PostgreSQL takes a table for
 
 
 class Base(DeclarativeBase):
@@ -100,6 +101,21 @@ def among(key: Any, ids: Select[Any], dialect: str) -> ColumnElement[bool]:
     if dialect == "sqlite":
         return key.in_(ids)
     return key == func.any(func.array(ids.scalar_subquery(), type_=ARRAY(BigInteger)))
+
+
+def count_if_doubled(session: Any, table: str, added: int) -> None:
+    """Let PostgreSQL count a table to which so many rows were `added` by this transaction, if it has doubled by them.
+
+    Autovacuum would do it within a minute or more. Until then each connection checks foreign keys into the table by
+    the plan it once made; where that was made for a hundred rows, every check reads the whole table.
+    """
+    if added < MANY_ROWS or session.get_bind().dialect.name == "sqlite":
+        return
+    believed = session.scalar(
+        text("SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)"), {"name": table}
+    )
+    if added > believed:
+        session.execute(text(f"ANALYZE (SKIP_LOCKED) {table}"))  # whoever holds that lock is counting it, or will
 
 
 def given_rows(dialect: str, types: Mapping[str, Any]) -> FromClause:

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from app.clients.columns import Taken
 from app.clients.models import BadRow, Client, ClientStatus, KnownClients, client_tag
-from app.database import Json, insert_or_ignore
+from app.database import Json, count_if_doubled, insert_or_ignore
 from app.extensions import db
 
 _metadata = MetaData()
@@ -124,7 +124,9 @@ class Loaded:
         ).where(given.c.client_id.is_(None))
         names = ["owner_id", *COLUMNS, "status", "added_at"]
         result = db.session.execute(insert_or_ignore(Client.__table__, db.session).from_select(names, rows))
-        return int(result.rowcount)  # type: ignore[attr-defined]  # a CursorResult, as of every INSERT
+        added = int(result.rowcount)  # type: ignore[attr-defined]  # a CursorResult, as of every INSERT
+        count_if_doubled(db.session, "client", added)
+        return added
 
     def _change(self, known: KnownClients) -> int:
         """Change the known clients; of how many something changes, tags among it."""
@@ -212,4 +214,4 @@ def _know_the_book(owner_id: int) -> None:
         return
     some = select(Client.id).where(Client.owner_id == owner_id).limit(LARGE_BOOK).subquery()
     if db.session.scalar(select(func.count()).select_from(some)) == LARGE_BOOK:
-        db.session.execute(text("ANALYZE client (owner_id, email_key)"))
+        db.session.execute(text("ANALYZE (SKIP_LOCKED) client (owner_id, email_key)"))

@@ -33,7 +33,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from app import clock
 from app.clients.models import Client, ClientStatus
 from app.config import Settings
-from app.database import given_rows, rows_parameter
+from app.database import count_if_doubled, given_rows, rows_parameter
 from app.delivery import journal, policy, queries
 from app.delivery.models import (
     FINAL,
@@ -127,6 +127,7 @@ def plan(run: Run, audience: Select[Client]) -> int:
         .values(planned=planned, pending=planned, status=RunStatus.SENDING, started_at=clock.now())
     )
     finish_if_done(run.id)
+    count_if_doubled(db.session, "delivery", planned)  # each attempt is checked against it, on all connections
     return planned
 
 

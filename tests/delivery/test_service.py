@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from flask import current_app
-from sqlalchemy import func, select, update
+from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from app import clock
@@ -69,6 +69,35 @@ def test_a_run_for_nobody_is_done_at_once(user: User) -> None:
     service.plan(run, select(Client).where(Client.owner_id == user.id))
     db.session.commit()
     assert assert_reconciles(run.id).status is RunStatus.DONE
+
+
+def test_attempts_of_a_first_big_run_are_not_checked_row_by_row(planned_run: PlannedRun, user: User) -> None:
+    """PostgreSQL checks foreign keys by a plan that each connection makes once, and we keep connections for long."""
+    if db.engine.dialect.name == "sqlite":
+        return  # checks by the primary key, always
+    run = planned_run(100)
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as autovacuum:
+        autovacuum.execute(text("ANALYZE delivery"))
+    with db.engine.connect() as courier:
+        attempt_all(courier, run)
+        db.session.execute(insert(Client), [named(user, f"new{number}@example.test") for number in range(3000)])
+        big = dispatch.begin_by_hand(make.mailing(user), "golub@golub.test")
+        service.plan(big, select(Client).where(Client.email.like("new%")))
+        db.session.commit()
+        attempt_all(courier, big)
+        seen = text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'delivery'")
+        assert courier.scalar(seen) < 10 * 3000
+        courier.rollback()
+
+
+def attempt_all(connection: Connection, run: Run) -> None:
+    ids = connection.scalars(select(Delivery.id).where(Delivery.run_id == run.id)).all()
+    fields = {"run_id": run.id, "owner_id": run.owner_id, "stage": Stage.BODY, "outcome": DeliveryStatus.SENT}
+    connection.execute(insert(Attempt), [{"delivery_id": key, **fields} for key in ids])
+
+
+def named(owner: User, email: str) -> dict[str, object]:
+    return {"owner_id": owner.id, "email": email, "email_key": email}
 
 
 def test_a_claim_takes_no_more_than_its_limit_and_nothing_twice(planned_run: PlannedRun) -> None:
