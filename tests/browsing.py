@@ -7,13 +7,12 @@ from typing import Any
 
 import requests
 
-from tests.live import wait_for
 from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 HIDDEN_TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 VERIFICATION_LINK = re.compile(r"https?://\S+/auth/verify/\S+")
-SECONDS = 20
 
 
 class Person:
@@ -26,7 +25,7 @@ class Person:
 
     def see(self, path: str) -> str:
         """The page at this path, which must be there."""
-        answer = self._session.get(self._url(path), timeout=SECONDS)
+        answer = self._session.get(self._url(path), timeout=PATIENCE_SECONDS)
         assert answer.status_code == 200, (path, answer.status_code, answer.text)
         return answer.text
 
@@ -35,14 +34,14 @@ class Person:
         token = HIDDEN_TOKEN.search(self.see(path))
         assert token is not None, f"no form at {path}"
         data = {"csrf_token": unescape(token[1])} | fields
-        answer = self._session.post(self._url(action or path), data=data, timeout=SECONDS)
+        answer = self._session.post(self._url(action or path), data=data, timeout=PATIENCE_SECONDS)
         assert answer.status_code == 200, (path, answer.status_code, answer.text)
         return answer.text
 
     def sign_up(self, email: str, mail_server: RecordingSmtp) -> None:
         """Register, and follow the link in the letter."""
         self.fill_in("/auth/register", email=email, password=PASSWORD, name="Olga", timezone="Europe/Moscow")
-        wait_for(lambda: mail_server.to(email), 20)
+        wait_until(lambda: mail_server.to(email))
         [letter] = mail_server.to(email)
         text = letter.message.get_body(("plain",))
         assert text is not None

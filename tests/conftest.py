@@ -28,6 +28,7 @@ from app.extensions import db
 from dev import servers
 from tests import make
 from tests.smtp import RecordingSmtp
+from tests.waiting import PATIENCE_SECONDS
 
 # On a busy machine any example may take long; what takes for ever is ended by pytest-timeout.
 hypothesis.settings.register_profile("golub", hypothesis.settings(), deadline=None)
@@ -141,7 +142,7 @@ def settings(folder: Path, new_database: Callable[[str], str], redis_url: str, s
         mail_server="127.0.0.1",
         mail_port=smtp_server.port,
         mail_default_sender="golub@golub.test",
-        mail_timeout_seconds=5,
+        mail_timeout_seconds=PATIENCE_SECONDS,
     )
 
 
@@ -246,8 +247,7 @@ def _browser_of(name: str) -> Callable[[Flask, User], FlaskClient]:
     def browser(app: Flask, request: pytest.FixtureRequest) -> FlaskClient:
         user = request.getfixturevalue(name)
         client = app.test_client()
-        answer = client.post("/auth/login", data={"email": user.email, "password": make.PASSWORD})
-        assert answer.status_code == 303, answer.text
+        make.session_of(app, client, user)
         return client
 
     return browser

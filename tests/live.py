@@ -2,8 +2,7 @@
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from app.config import ROOT
 from dev import servers, tied
 from tests.make import PASSWORD
 from tests.smtp import RecordingSmtp
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @contextmanager
@@ -42,25 +42,18 @@ def running(database_url: str, mail_server: RecordingSmtp, folder: Path) -> Iter
             return tied.start([sys.executable, *command], folder=ROOT, environment=environment, output=log)
 
         with start("-m", "flask", "db", "upgrade") as upgrade:
-            assert upgrade.wait(60) == 0, (folder / "log").read_text()
+            assert upgrade.wait(PATIENCE_SECONDS) == 0, (folder / "log").read_text()
         for command in (
             ("-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--threads", "4"),
             ("worker.py", "--count", "2"),
             ("scheduler.py",),
         ):
             stack.enter_context(start(*command))
-        wait_for(lambda: _is_ready(base_url), 60)
+        wait_until(lambda: _is_ready(base_url))
         yield base_url
     text = (folder / "log").read_text()
     assert "Traceback" not in text, text
     assert PASSWORD not in text
-
-
-def wait_for(condition: Callable[[], object], seconds: float) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, f"waited {seconds} s in vain"
-        time.sleep(0.05)
 
 
 def _is_ready(base_url: str) -> bool:

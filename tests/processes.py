@@ -1,13 +1,13 @@
 """Golub's own processes, started as an operator starts them, and tied to the test that did."""
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from app.config import ROOT, Settings
 from dev import tied
+from tests.waiting import wait_until
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -32,18 +32,21 @@ class Process:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
-    def wait_for(self, text: str, seconds: float = 20) -> None:
-        wait_until(lambda: text in self.output or not self.is_running, seconds, lambda: self.output)
+    def until(self, condition: Callable[[], object]) -> None:
+        wait_until(condition, lambda: self.output)
+
+    def wait_for(self, text: str) -> None:
+        self.until(lambda: text in self.output or not self.is_running)
         assert text in self.output, self.output
 
-    def end(self, seconds: float) -> int:
+    def end(self) -> int:
         """Ask it to end, as Ctrl-C or systemd does; its exit code."""
         self._process.end()
-        return self.wait(seconds)
+        return self.wait()
 
-    def wait(self, seconds: float) -> int:
+    def wait(self) -> int:
         """Wait until it ends by itself; its exit code."""
-        wait_until(lambda: not self.is_running, seconds, lambda: self.output)
+        self.until(lambda: not self.is_running)
         return self._process.wait(1)
 
 
@@ -57,10 +60,3 @@ def running(settings: Settings, log: Path, *arguments: str) -> Iterator[Process]
         ) as started,
     ):
         yield Process(started, log)
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 15, explain: Callable[[], str] = lambda: "") -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, f"not within {seconds} s: {explain()}"
-        time.sleep(0.02)

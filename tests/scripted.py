@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
+from tests.waiting import PATIENCE_SECONDS
+
 Script = Callable[[socket.socket], None]
 
 
@@ -36,7 +38,7 @@ class ScriptedServer:
                 return
             self.connections += 1
             with connection:
-                connection.settimeout(10)
+                connection.settimeout(PATIENCE_SECONDS)
                 try:
                     self._script(connection)
                 except OSError:  # the client hung up

@@ -22,6 +22,7 @@ from app.clients.models import Client, ClientStatus, Tag, client_tag
 from app.database import TookTooLong, enum_type, insert_or_ignore, only_reads, tame_sqlite, time_limit
 from app.extensions import db
 from tests import make
+from tests.waiting import BUSY_SECONDS, PATIENCE_SECONDS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TOKYO = timezone(timedelta(hours=9))
@@ -260,7 +261,7 @@ def test_the_application_tames_its_sqlite(context: None) -> None:
 def test_two_writers_wait_for_each_other_and_lose_nothing(sqlite: Engine) -> None:
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(count_up, sqlite) for _ in range(40)]:
-            done.result(timeout=30)
+            done.result(timeout=PATIENCE_SECONDS)
     assert value_in(sqlite) == 40
 
 
@@ -268,12 +269,10 @@ def test_a_reader_does_not_wait_for_a_writer(sqlite: Engine) -> None:
     with sqlite.begin() as writer:
         writer.exec_driver_sql("UPDATE counter SET value = 7")
         token = only_reads.set(True)
-        begun = time.monotonic()
         try:
-            assert value_in(sqlite) == 0
+            assert value_in(sqlite) == 0  # whoever waited would be told at last that the database is locked
         finally:
             only_reads.reset(token)
-        assert time.monotonic() - begun < 5
     assert value_in(sqlite) == 7
 
 
@@ -284,7 +283,7 @@ def test_a_writer_does_not_wait_for_a_reader(sqlite: Engine) -> None:
             assert reader.exec_driver_sql("SELECT value FROM counter").scalar_one() == 0
             writer = threading.Thread(target=count_up, args=(sqlite,))
             writer.start()
-            writer.join(timeout=10)
+            writer.join(timeout=PATIENCE_SECONDS)
             assert not writer.is_alive()
             # It sees one state of things as long as its transaction lasts.
             assert reader.exec_driver_sql("SELECT value FROM counter").scalar_one() == 0
@@ -335,7 +334,7 @@ def test_a_question_that_takes_too_long_is_given_up_and_the_transaction_goes_on(
     began = time.monotonic()
     with pytest.raises(TookTooLong), time_limit(db.session(), 0.2):
         db.session.scalar(endless)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < BUSY_SECONDS
     with time_limit(db.session(), 0.2):
         assert db.session.scalar(select(func.count()).select_from(User).where(User.id == made.id)) == 1
     # Outside of it there is no limit any more, and what failed otherwise fails as it did.

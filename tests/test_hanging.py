@@ -12,8 +12,9 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.browsing import Person
-from tests.live import running, wait_for
+from tests.live import running
 from tests.smtp import Received, RecordingSmtp
+from tests.waiting import wait_until
 
 CLIENTS = {"anna@example.test", "boris@example.test"}
 HANGING, OTHER = "Letters that hang", "Letters that leave"
@@ -66,10 +67,10 @@ def test_pages_and_other_mailings_go_on_while_the_mail_server_hangs(service: str
         person.fill_in("/clients/new", email=email, status="active")
     first, second = person.write_message(HANGING), person.write_message(OTHER)
     person.plan("Hangs", first, datetime.now(UTC), "once")
-    wait_for(mail_server.is_hanging.is_set, 20)
+    wait_until(mail_server.is_hanging.is_set)
 
     person.plan("Leaves", second, datetime.now(UTC), "once")
-    wait_for(lambda: len(letters_with(mail_server, OTHER)) == len(CLIENTS), 20)
+    wait_until(lambda: len(letters_with(mail_server, OTHER)) == len(CLIENTS))
 
     seconds = []
     for number in range(5):
@@ -86,5 +87,5 @@ def test_pages_and_other_mailings_go_on_while_the_mail_server_hangs(service: str
 
     assert not letters_with(mail_server, HANGING), "it was still hanging"
     mail_server.is_over.set()
-    wait_for(lambda: len(letters_with(mail_server, HANGING)) == len(CLIENTS), 20)
+    wait_until(lambda: len(letters_with(mail_server, HANGING)) == len(CLIENTS))
     person.close()

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
 from app.mailings.models import Mailing, MailingStatus
 from tests.browsing import Person
-from tests.live import running, wait_for
+from tests.live import running
 from tests.smtp import Received, RecordingSmtp
+from tests.waiting import wait_until
 
 CLIENTS = {"anna@example.test", "boris@example.test", "вера@example.test"}
 
@@ -55,15 +56,15 @@ def test_what_is_planned_in_the_browser_is_delivered_by_the_workers(
     start = datetime.now(UTC).replace(microsecond=0, tzinfo=None) + timedelta(seconds=3)
     person.plan("Once", first, start, "once")
     person.plan("Every day", second, start + timedelta(seconds=1), "daily")
-    wait_for(lambda: len(letters_with(mail_server, "Daily news")) == len(CLIENTS), 20)
-    wait_for(lambda: len(letters_with(mail_server, "First news")) == len(CLIENTS), 20)
+    wait_until(lambda: len(letters_with(mail_server, "Daily news")) == len(CLIENTS))
+    wait_until(lambda: len(letters_with(mail_server, "First news")) == len(CLIENTS))
 
     due_at = start.replace(tzinfo=UTC).timestamp()
     left_at = min(letter.at for letter in letters_with(mail_server, "First news"))
     assert 0 <= left_at - due_at <= 20  # how late it is, `make bench` measures: this machine may be busy
     assert min(letter.at for letter in letters_with(mail_server, "Daily news")) >= due_at + 1
 
-    wait_for(lambda: "Completed" in person.see("/mailings/"), 10)
+    wait_until(lambda: "Completed" in person.see("/mailings/"))
     time.sleep(1)  # long enough for a second copy to come, were there one
     assert recipients(letters_with(mail_server, "First news")) == sorted(CLIENTS)
     assert recipients(letters_with(mail_server, "Daily news")) == sorted(CLIENTS)

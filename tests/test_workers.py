@@ -20,9 +20,10 @@ from app.auth.jobs import send_letter
 from app.auth.models import Letter, LetterKind
 from app.config import Settings
 from app.extensions import db
+from app.mailings.jobs import SWEEP_EVERY
 from dev import servers
 from tests import make
-from tests.processes import Process, running, wait_until
+from tests.processes import Process, running
 from tests.smtp import RecordingSmtp
 
 pytestmark = pytest.mark.one_database
@@ -31,7 +32,7 @@ SWEEP = b"periodic-sweep"
 HOURLY = {b"periodic-erase_closed_accounts", b"periodic-forget_old_logins"}
 PERIODIC = {SWEEP, b"periodic-flush_views", b"periodic-tend_imports", b"periodic-bury_deleted"} | HOURLY
 LATEST_SECONDS = 1.3  # after its second, on an idle machine; a busy one gets this much more:
-BUSY_SECONDS = 10.0
+BUSY_SECONDS = 30.0
 
 
 @pytest.fixture
@@ -95,13 +96,11 @@ def test_workers_register_work_and_end(
 ) -> None:
     letter = new_letter(app, "anna@golub.test")
     with workers(settings, tmp_path, 2) as process:
-        wait_until(lambda: len(pids(redis)) == 2, 30, lambda: process.output)
+        process.until(lambda: len(pids(redis)) == 2)
         with app.app_context():
             queue.enqueue(send_letter, letter)
-        wait_until(lambda: smtp.to("anna@golub.test"), 15, lambda: process.output)
-        begun = time.monotonic()
-        assert process.end(15) == 0
-        assert time.monotonic() - begun < 10
+        process.until(lambda: smtp.to("anna@golub.test"))
+        assert process.end() == 0
     assert "Traceback" not in process.output
     assert pids(redis) == set()
     assert len(smtp.letters) == 1
@@ -109,15 +108,15 @@ def test_workers_register_work_and_end(
 
 def test_a_killed_worker_is_replaced(app: Flask, settings: Settings, redis: Redis, tmp_path: Path) -> None:
     with workers(settings, tmp_path, 2) as process:
-        wait_until(lambda: len(pids(redis)) == 2, 30, lambda: process.output)
+        process.until(lambda: len(pids(redis)) == 2)
         before = pids(redis)
         victim = min(before)
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: pids(redis) - before, 15, lambda: process.output)
+        process.until(lambda: pids(redis) - before)
         (new,) = pids(redis) - before
         os.kill(new, 0)  # it is there
         assert process.is_running
-        assert process.end(15) == 0
+        assert process.end() == 0
     assert "Traceback" not in process.output
 
 
@@ -127,21 +126,21 @@ def test_workers_wait_for_redis_to_come_back(
     letter = new_letter(app, "anna@golub.test")
     own_redis.start()
     with workers(own_redis.settings, tmp_path, 1) as process:
-        wait_until(lambda: len(pids(own_redis.client)) == 1, 30, lambda: process.output)
+        process.until(lambda: len(pids(own_redis.client)) == 1)
         own_redis.stop()
         time.sleep(1)
         own_redis.start()
         with own_redis.used_by(app):
             queue.enqueue(send_letter, letter)
-        wait_until(lambda: smtp.to("anna@golub.test"), 30, lambda: process.output)
-        assert process.end(15) == 0
+        process.until(lambda: smtp.to("anna@golub.test"))
+        assert process.end() == 0
     assert len(smtp.letters) == 1
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "many"])
 def test_a_senseless_count_is_one_line(settings: Settings, tmp_path: Path, count: str) -> None:
     with running(settings, tmp_path / "log", "worker.py", "--count", count) as process:
-        assert process.wait(30) == 2
+        assert process.wait() == 2
     assert "--count" in process.output
     assert "Traceback" not in process.output
 
@@ -152,12 +151,12 @@ def test_in_production_every_line_of_theirs_is_json(
     production = settings.model_copy(update={"app_env": "production", "secret_key": "0123456789abcdef" * 4})
     letter = new_letter(app, "anna@golub.test")
     with workers(production, tmp_path, 1) as worker, scheduler(production, tmp_path) as planner:
-        wait_until(lambda: len(pids(redis)) == 1, 30, lambda: worker.output)
+        worker.until(lambda: len(pids(redis)) == 1)
         with app.app_context():
             queue.enqueue(send_letter, letter)
-        wait_until(lambda: "letter.sent" in worker.output, 15, lambda: worker.output)
-        assert planner.end(15) == 0
-        assert worker.end(15) == 0
+        worker.until(lambda: "letter.sent" in worker.output)
+        assert planner.end() == 0
+        assert worker.end() == 0
     said = [json.loads(line) for line in (worker.output + planner.output).splitlines()]
     assert {"worker.started", "letter.sent", "worker.stopped", "scheduler.started"} <= {line["event"] for line in said}
     assert "anna@golub.test" not in worker.output
@@ -168,12 +167,10 @@ def test_in_production_every_line_of_theirs_is_json(
 
 def test_the_scheduler_ends_when_asked(app: Flask, settings: Settings, redis: Redis, tmp_path: Path) -> None:
     with scheduler(settings, tmp_path) as process:
-        wait_until(lambda: SWEEP in scheduled(redis), 10, lambda: process.output)
+        process.until(lambda: SWEEP in scheduled(redis))
         with app.app_context():
             assert queue.scheduler_alive()
-        begun = time.monotonic()
-        assert process.end(15) == 0
-        assert time.monotonic() - begun < 5
+        assert process.end() == 0
     assert "Traceback" not in process.output
     assert not redis.exists(Scheduler.scheduler_lock_key)
     with app.app_context():
@@ -186,7 +183,7 @@ def test_an_alarm_is_never_early_and_hardly_late(app: Flask, settings: Settings,
             at = clock.now().replace(microsecond=microsecond) + timedelta(seconds=2)
             due = clock.whole_second_after(at)
             set_alarm(app, at, microsecond)
-            wait_until(lambda: queued(redis), 10, lambda: process.output)
+            process.until(lambda: queued(redis))
             late = (clock.now() - due).total_seconds()
             redis.delete("rq:queue:default")
             assert 0 <= late < LATEST_SECONDS + BUSY_SECONDS, f"{late} s after its second"
@@ -194,11 +191,9 @@ def test_an_alarm_is_never_early_and_hardly_late(app: Flask, settings: Settings,
 
 def test_the_sweep_is_back_after_a_flush(app: Flask, settings: Settings, redis: Redis, tmp_path: Path) -> None:
     with scheduler(settings, tmp_path) as process:
-        wait_until(lambda: SWEEP in scheduled(redis), 10, lambda: process.output)
+        process.until(lambda: SWEEP in scheduled(redis))
         redis.flushall()
-        begun = time.monotonic()
-        wait_until(lambda: SWEEP in scheduled(redis), 10, lambda: process.output)
-        assert time.monotonic() - begun < 2 + BUSY_SECONDS
+        process.until(lambda: SWEEP in scheduled(redis))
         assert process.is_running
 
 
@@ -206,29 +201,32 @@ def test_the_sweep_does_not_wait_for_a_clock_that_was_set_back(
     app: Flask, settings: Settings, redis: Redis, tmp_path: Path
 ) -> None:
     with scheduler(settings, tmp_path) as process:
-        wait_until(lambda: next_sweep(redis) > time.time(), 10, lambda: process.output)
+        process.until(lambda: next_sweep(redis) > time.time())
         redis.zadd(Scheduler.scheduled_jobs_key, {SWEEP: time.time() + 3600})
-        wait_until(lambda: next_sweep(redis) < time.time() + 60, 10, lambda: process.output)
+        process.until(lambda: next_sweep(redis) < time.time() + 60)
 
 
 def test_the_sweep_comes_at_once_when_redis_is_back(own_redis: "OwnRedis", tmp_path: Path) -> None:
     """What was planned meanwhile has no alarm."""
     own_redis.start()
     with scheduler(own_redis.settings, tmp_path) as process:
-        wait_until(lambda: next_sweep(own_redis.client) > time.time(), 10, lambda: process.output)
+        process.until(lambda: next_sweep(own_redis.client) > time.time())
+        turn = time.time() + 1.9 * SWEEP_EVERY.total_seconds()
+        own_redis.client.zadd(Scheduler.scheduled_jobs_key, {SWEEP: turn})
+        own_redis.client.delete("rq:queue:default")
         own_redis.stop()
         process.wait_for("redis.away")
         own_redis.start()
-        own_redis.client.delete("rq:queue:default")
-        wait_until(lambda: SWEEP in own_redis.client.lrange("rq:queue:default", 0, -1), 10, lambda: process.output)
+        process.until(lambda: SWEEP in own_redis.client.lrange("rq:queue:default", 0, -1))
+        assert next_sweep(own_redis.client) < turn
 
 
 def test_without_workers_sweeps_do_not_pile_up(app: Flask, settings: Settings, redis: Redis, tmp_path: Path) -> None:
     with scheduler(settings, tmp_path) as process:
-        wait_until(lambda: next_sweep(redis) > time.time(), 10, lambda: process.output)
+        process.until(lambda: next_sweep(redis) > time.time())
         for _ in range(2):
             redis.zadd(Scheduler.scheduled_jobs_key, {SWEEP: time.time() - 1})
-            wait_until(lambda: next_sweep(redis) > time.time(), 10, lambda: process.output)
+            process.until(lambda: next_sweep(redis) > time.time())
         waiting = redis.lrange("rq:queue:default", 0, -1)
         assert sorted(waiting) == sorted(PERIODIC)  # type: ignore[type-var]
 
@@ -241,11 +239,11 @@ def test_two_schedulers_do_no_harm(
         for name in ("first", "second"):
             stack.enter_context(scheduler(settings, tmp_path, name))
         worker = stack.enter_context(workers(settings, tmp_path, 2))
-        wait_until(lambda: len(pids(redis)) == 2, 30, lambda: worker.output)
+        worker.until(lambda: len(pids(redis)) == 2)
         for seconds in (1, 2):
             set_alarm(app, clock.now() + timedelta(seconds=seconds), letter)
-        wait_until(lambda: set(scheduled(redis)) == PERIODIC and not queued(redis), 15, lambda: worker.output)
-        wait_until(lambda: smtp.to("anna@golub.test"), 15, lambda: worker.output)
+        worker.until(lambda: set(scheduled(redis)) == PERIODIC and not queued(redis))
+        worker.until(lambda: smtp.to("anna@golub.test"))
         time.sleep(1)  # for a second letter, if there were one
     assert len(smtp.letters) == 1
 
@@ -255,7 +253,7 @@ def test_one_of_two_schedulers_is_enough(app: Flask, settings: Settings, redis: 
         os.kill(first.pid, signal.SIGKILL)
         set_alarm(app, clock.now() + timedelta(seconds=1))
         # Killed with the lock in its hand, it would hold the other one up until the lock ends.
-        wait_until(lambda: queued(redis), 15, lambda: second.output)
+        second.until(lambda: queued(redis))
 
 
 # The scheduler without Redis
@@ -301,7 +299,7 @@ def own_redis(app: Flask, settings: Settings, tmp_path: Path) -> Iterator[OwnRed
 def test_the_scheduler_waits_for_redis_and_says_so_once(app: Flask, own_redis: OwnRedis, tmp_path: Path) -> None:
     own_redis.start()
     with scheduler(own_redis.settings, tmp_path) as process:
-        wait_until(lambda: SWEEP in scheduled(own_redis.client), 10, lambda: process.output)
+        process.until(lambda: SWEEP in scheduled(own_redis.client))
         own_redis.stop()
         process.wait_for("redis.away")
         time.sleep(2.5)
@@ -310,8 +308,8 @@ def test_the_scheduler_waits_for_redis_and_says_so_once(app: Flask, own_redis: O
         process.wait_for("redis.back")
         with own_redis.used_by(app):
             queue.alarm(clock.now() + timedelta(seconds=1), send_letter, 0)
-        wait_until(lambda: queued(own_redis.client), 10, lambda: process.output)
-        assert process.end(15) == 0
+        process.until(lambda: queued(own_redis.client))
+        assert process.end() == 0
     assert process.output.count("redis.away") == 1
     assert process.output.count("redis.back") == 1
     assert "Traceback" not in process.output
@@ -321,10 +319,8 @@ def test_the_scheduler_may_start_before_redis_and_end_without_it(own_redis: OwnR
     with scheduler(own_redis.settings, tmp_path) as process:
         process.wait_for("redis.away")
         own_redis.start()
-        wait_until(lambda: SWEEP in scheduled(own_redis.client), 10, lambda: process.output)
+        process.wait_for("redis.back")
         own_redis.stop()
-        wait_until(lambda: process.output.count("redis.away") == 2, 10, lambda: process.output)
-        begun = time.monotonic()
-        assert process.end(15) == 0
-        assert time.monotonic() - begun < 8
+        process.until(lambda: process.output.count("redis.away") == 2)
+        assert process.end() == 0
     assert "Traceback" not in process.output

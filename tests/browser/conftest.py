@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.browser.words import ENGLISH
 from tests.live import running
 from tests.smtp import RecordingSmtp
+from tests.waiting import PATIENCE_SECONDS
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -47,6 +48,7 @@ def browser() -> Iterator[Browser]:
     if found is None:
         pytest.skip("no Chromium on this machine: apt install chromium")
     with sync_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE_SECONDS * 1000)
         browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield browser
         browser.close()
@@ -62,7 +64,7 @@ def language(request: pytest.FixtureRequest) -> str:
 def page(browser: Browser, service: str, language: str) -> Iterator[Page]:
     """A fresh window. No page may log an error, break the content policy, or ask another host for anything."""
     context = browser.new_context(base_url=service, locale=language, timezone_id="Europe/Moscow")
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_SECONDS * 1000)
     page = context.new_page()
     complaints: list[str] = []
 

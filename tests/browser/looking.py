@@ -23,12 +23,12 @@ _FITS = "width => document.documentElement.scrollWidth <= width"  # charts shrin
 def faults(page: Page, options: Mapping[str, object] | None = None) -> list[str]:
     """What is wrong with what is shown now; `options` as axe takes them. A letter in a frame is its author's."""
     page.wait_for_function(_SETTLED)
-    found = Axe().run(page, options={"iframes": False} | dict(options or {}))
+    found = Axe().run(page, options={"iframes": False, "resultTypes": ["violations"]} | dict(options or {}))
     wrong = [f"{page.url}: {found.generate_report()}"] if found.violations_count else []
     size = page.viewport_size
     page.set_viewport_size({"width": PHONE_WIDTH, "height": 740})
     try:
-        page.wait_for_function(_FITS, arg=PHONE_WIDTH, timeout=2_000)
+        page.wait_for_function(_FITS, arg=PHONE_WIDTH, timeout=10_000)
     except Late:
         wrong.append(f"{page.url} is {page.evaluate('document.documentElement.scrollWidth')} wide")
     if size is not None:

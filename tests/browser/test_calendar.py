@@ -18,6 +18,7 @@ from tests.browser.looking import look
 from tests.browser.pages import log_in
 from tests.browser.things import things_in
 from tests.browser.words import Words, in_both_languages
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = in_both_languages
 
@@ -126,16 +127,16 @@ def test_the_feed_is_switched_on_and_off(calendar: Callable[..., Page], say: Wor
     expect(field).to_be_visible()
     first = field.input_value()
     look(page)
-    assert "SUMMARY:Every day" in requests.get(first, timeout=10).text
+    assert "SUMMARY:Every day" in requests.get(first, timeout=PATIENCE_SECONDS).text
 
     page.get_by_role("button", name=say("Make a new address")).click()
     page.locator("#confirm-yes").click()
     expect(field).not_to_have_value(first)
     second = field.input_value()
-    assert requests.get(first, timeout=10).status_code == 404
-    assert requests.get(second, timeout=10).status_code == 200
+    assert requests.get(first, timeout=PATIENCE_SECONDS).status_code == 404
+    assert requests.get(second, timeout=PATIENCE_SECONDS).status_code == 200
 
     page.get_by_role("button", name=say("Switch off")).click()
     page.locator("#confirm-yes").click()
     expect(page.get_by_role("button", name=say("Switch on"))).to_be_visible()
-    assert requests.get(second, timeout=10).status_code == 404
+    assert requests.get(second, timeout=PATIENCE_SECONDS).status_code == 404

@@ -16,7 +16,7 @@ from app.delivery.models import Delivery, DeliveryStatus
 from app.extensions import db
 from app.mailings.models import Mailing
 from tests.browser.looking import faults as faults_of
-from tests.browser.pages import log_in
+from tests.browser.pages import log_in_by_form
 from tests.live import running
 from tests.mailings import ledger
 from tests.smtp import RecordingSmtp
@@ -71,7 +71,6 @@ def demonstration(
     "look", [Look("light", "en-GB"), Look("dark", "ru-RU")], ids=["light, English", "dark, Russian"]
 )
 @pytest.mark.parametrize("who", list(START))
-@pytest.mark.timeout(400)
 def test_no_page_hinders_anybody(browser: Browser, demonstration: str, who: str, look: Look) -> None:
     """By axe; and none is wider than a telephone, logs an error, or asks another host."""
     context = browser.new_context(base_url=demonstration, locale=look.locale, color_scheme=look.scheme)  # type: ignore[arg-type]
@@ -87,7 +86,7 @@ def test_no_page_hinders_anybody(browser: Browser, demonstration: str, who: str,
         lambda request: _is_foreign(request.url, demonstration) and faults.append(f"{page.url} asks {request.url}"),
     )
     if who != "guest":
-        log_in(page, f"{who}@golub.example", demo.DEMO_PASSWORD)
+        log_in_by_form(page, f"{who}@golub.example", demo.DEMO_PASSWORD)
     waiting, seen = list(START[who]), set()
     while waiting:
         path = waiting.pop(0)
@@ -138,7 +137,7 @@ def test_later_pages_are_lighter(browser: Browser, demonstration: str) -> None:
     """Once a browser has been here, on the pages of its own things."""
     context = browser.new_context(base_url=demonstration)
     page = context.new_page()
-    log_in(page, "user@golub.example", demo.DEMO_PASSWORD)
+    log_in_by_form(page, "user@golub.example", demo.DEMO_PASSWORD)
     paths = [
         "/overview",
         "/clients/",

@@ -44,7 +44,7 @@ def test_a_dropped_file_becomes_clients(page: Page, mail_server: RecordingSmtp) 
     imports.start()
 
     # The page is left alone: it has to move by itself.
-    expect(page.locator("#live .state")).to_have_text(say("completed", "import"), timeout=20_000)
+    expect(page.locator("#live .state")).to_have_text(say("completed", "import"))
     numbers = {"added": 2, "updated": 0, "skipped": 0, "bad": 1}
     expect(page.locator("#counts li")).to_have_text(
         [f"{number} {say(word, 'rows')}" for word, number in numbers.items()]

@@ -28,7 +28,7 @@ def cookies(browser: Browser, service: str, mail_server: RecordingSmtp, language
         {"name": "c.csv", "mimeType": "text/csv", "buffer": f"E-mail;Last name{LINES}".encode()}
     )
     page.get_by_role("button", name=say("Import"), exact=True).click()
-    expect(page.locator("#counts")).to_contain_text(f"120 {say('added', 'rows')}", timeout=20_000)
+    expect(page.locator("#counts")).to_contain_text(f"120 {say('added', 'rows')}")
     kept = context.cookies()
     context.close()
     return kept  # type: ignore[return-value]

@@ -78,7 +78,7 @@ def test_it_is_paused_resumed_copied_and_ended(page: Page, owner: str, busy: Non
     expect(mailing.toast).to_have_text(say("The mailing has begun."))
     text = "%(number)s message waits: the mail server said to try it later."
     texts = "%(number)s messages wait: the mail server said to try them later."
-    expect(mailing.live).to_contain_text(say.count(text, texts, 2), timeout=20_000)
+    expect(mailing.live).to_contain_text(say.count(text, texts, 2))
 
     mailing.press("End this run")
     expect(mailing.question).to_contain_text(say("End this run?"))

@@ -14,8 +14,8 @@ from tests import make
 from tests.browser.looking import look
 from tests.browser.pages import MessageForm, at_some_time, log_in
 from tests.browser.words import in_both_languages
-from tests.live import wait_for
 from tests.smtp import RecordingSmtp
+from tests.waiting import wait_until
 
 pytestmark = in_both_languages
 
@@ -93,7 +93,7 @@ def test_from_the_first_word_to_a_test_in_ones_own_inbox(desk: Page, author: str
 
     form.press("Send a test to myself")
     expect(desk.locator("#test-sent")).to_have_text(at_some_time(say("Sent to you at %(time)s", time="TIME")))
-    wait_for(lambda: mail_server.to(author), 20)
+    wait_until(lambda: mail_server.to(author))
     [sent] = mail_server.to(author)
     assert sent.message["Subject"] == say("[Test] %(subject)s", subject="News for Boris")
     body = sent.message.get_body(("html",))

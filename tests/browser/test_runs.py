@@ -53,7 +53,7 @@ def test_what_failed_is_sent_again_by_one_button(page: Page, refusing: Recording
     say = Words.of(page)
     log_in(page, f"resender.{say.language}@golub.test")
     Mailings(page).plan("Resent", "Twice", datetime.now(UTC).replace(tzinfo=None))
-    expect(page.locator("main")).to_contain_text(say("Completed", "mailing"), timeout=20_000)
+    expect(page.locator("main")).to_contain_text(say("Completed", "mailing"))
     page.locator("a[href*='/runs/']").first.click()
 
     refusing.answer_rcpt = lambda _address: None
@@ -67,7 +67,7 @@ def test_what_failed_is_sent_again_by_one_button(page: Page, refusing: Recording
     dialog.get_by_role("button", name=again).click()
     # The page is left alone: it has to move by itself.
     row = page.get_by_role("row", name=f"{say('Sent', 'delivery')} 2 100%", exact=True)
-    expect(row).to_be_visible(timeout=20_000)
+    expect(row).to_be_visible()
     expect(page.get_by_role("button", name=again)).to_have_count(0)
     assert len(refusing.to(full_box)) == 1
 

@@ -117,7 +117,7 @@ def test_what_was_sent_to_a_client_stands_on_their_page(page: Page, mail_server:
     Clients(page).add("anna@example.test", "Anna")
     Messages(page).write("Segment news", "<p>Hello</p>")
     Mailings(page).plan("At once", "Segment news")
-    expect(page.locator("main")).to_contain_text(say("Completed", "mailing"), timeout=20_000)
+    expect(page.locator("main")).to_contain_text(say("Completed", "mailing"))
     page.goto("/clients/")
     page.get_by_role("link", name="Anna", exact=True).click()
     history = page.locator("#history")

@@ -11,7 +11,7 @@ from app.config import Settings
 from app.extensions import db
 from tests import make
 from tests.browser.looking import look
-from tests.browser.pages import log_in
+from tests.browser.pages import log_in, log_in_by_form
 from tests.make import PASSWORD
 
 
@@ -82,7 +82,7 @@ def test_the_staff_stops_somebody_from_the_row_without_leaving_the_page(
 
 def test_the_second_factor_from_the_picture_to_the_log_in(window: Page) -> None:
     page = window
-    log_in(page, "the-owner@golub.test")
+    log_in_by_form(page, "the-owner@golub.test")
     page.goto("/account/second-factor")
     totp = pyotp.TOTP(page.locator("code").inner_text())
     page.get_by_label("Code in the app").fill("000000")
@@ -96,7 +96,7 @@ def test_the_second_factor_from_the_picture_to_the_log_in(window: Page) -> None:
     assert len(codes) == 10
 
     page.context.clear_cookies()
-    log_in(page, "the-owner@golub.test")
+    log_in_by_form(page, "the-owner@golub.test")
     look(page)
     page.get_by_label("Code").fill(codes[0])
     page.locator("#factor button").click()

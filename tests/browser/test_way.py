@@ -38,7 +38,7 @@ def test_the_whole_way(page: Page, mail_server: RecordingSmtp, email: str) -> No
     Mailings(page).plan("Once", subject, start)
 
     # The page is left alone: it has to move by itself.
-    expect(page.locator("main")).to_contain_text(say("Completed", "mailing"), timeout=20_000)
+    expect(page.locator("main")).to_contain_text(say("Completed", "mailing"))
     letters = [letter for letter in mail_server.letters if letter.message["Subject"] == subject]
     assert sorted(letter.recipients[0] for letter in letters) == [
         "anna@example.test",

@@ -16,9 +16,7 @@ from typing import Any
 
 from app.config import ROOT
 from dev import servers, tied
-from tests.processes import wait_until
-
-WAIT_SECONDS = 60.0
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 class Process:
@@ -52,9 +50,9 @@ class Process:
         """SIGKILL to it and to everything below it."""
         if self._running is not None:
             self._running.kill()
-            self._running.wait(WAIT_SECONDS)
+            self._running.wait(PATIENCE_SECONDS)
 
-    def terminate(self, within_seconds: float, *, with_children: bool = False) -> float:
+    def terminate(self, *, with_children: bool = False) -> float:
         """SIGTERM; how many seconds it took to end. Fails when it ends badly, or too late.
 
         with_children: all of its processes hear it at once, as systemd has it by itself (KillMode=control-group).
@@ -63,7 +61,7 @@ class Process:
         began = time.monotonic()
         for pid in [self._running.pid, *(leaves(self._running.pid) if with_children else [])]:
             os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not self.is_running, within_seconds, lambda: f"{self.name} does not end:\n{self.output}")
+        wait_until(lambda: not self.is_running, lambda: f"{self.name} does not end:\n{self.output}")
         took = time.monotonic() - began
         code = self._running.wait(1)
         assert code == 0, f"{self.name} ended with {tied.describe_end(code)}:\n{self.output}"
@@ -99,7 +97,7 @@ class MailServer:
         self._folder = folder
         self._process = Process("mail", [str(Path(__file__).with_name("server.py")), str(folder)], folder, os.environ)
         self._process.start()
-        wait_until((folder / "ports").exists, WAIT_SECONDS, lambda: self._process.output)
+        wait_until((folder / "ports").exists, lambda: self._process.output)
         ports = json.loads((folder / "ports").read_text())
         self.port: int = ports["mail"]
         self._orders = socket.create_connection(("127.0.0.1", ports["orders"]), timeout=10)
@@ -165,7 +163,7 @@ class Redis:
     def kill(self) -> None:
         assert self.server is not None
         self.server.process.kill()
-        self.server.process.wait(WAIT_SECONDS)
+        self.server.process.wait(PATIENCE_SECONDS)
 
     def stop(self) -> None:
         if self.server is not None:

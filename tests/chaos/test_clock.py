@@ -14,7 +14,6 @@ SHIFTED = Path(__file__).with_name("shifted")
 
 
 @pytest.mark.chaos_full
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("steps", [(3600, 0), (-3600, 0)], ids=["forward and back", "back and forward"])
 def test_the_clock_steps_by_an_hour_while_they_send(
     new_world: NewWorld, tmp_path: Path, steps: tuple[int, int]

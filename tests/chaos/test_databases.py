@@ -11,7 +11,7 @@ import pytest
 from dev import servers
 from tests.chaos.conftest import NewWorld
 from tests.chaos.world import DATABASE_AWAY, World
-from tests.processes import wait_until
+from tests.waiting import wait_until
 
 THINKS_SECONDS = 0.005
 DISK_BYTES = 16 * 1024 * 1024
@@ -25,7 +25,6 @@ def postgres(crashable_postgres: servers.PostgresServer | None) -> servers.Postg
     return crashable_postgres
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "away_seconds",
     [
@@ -83,7 +82,6 @@ def complains_anew(world: World, before: int) -> bool:
 
 
 @pytest.mark.chaos_full
-@pytest.mark.timeout(300)
 def test_the_disk_under_sqlite_is_full_for_a_while(new_world: NewWorld, small_disk: Path) -> None:
     with new_world(f"sqlite:///{small_disk}/golub.db") as world:
         world.mail.behave(delay=THINKS_SECONDS)
@@ -92,7 +90,7 @@ def test_the_disk_under_sqlite_is_full_for_a_while(new_world: NewWorld, small_di
             world.wait_for_accepted(planted, planted.count * part // 4)
             complaints = world.workers.output.count(DISK_FULL)
             ballast = fill(small_disk)
-            wait_until(partial(complains_anew, world, complaints), 30, world.logs)
+            wait_until(partial(complains_anew, world, complaints), world.logs)
             time.sleep(3)
             ballast.unlink()
         world.finish(planted)

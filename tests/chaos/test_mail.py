@@ -45,7 +45,6 @@ def named(fault: tuple[str, str, bool]) -> object:
     return pytest.param(*fault, id=f"{what} at {stage}{', taken' if records else ''}", marks=marks)
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize(("what", "stage", "records"), [named(fault) for fault in FAULTS])
 def test_the_mail_server_fails_at_a_stage(world: World, is_full: bool, what: str, stage: str, records: bool) -> None:
     count = 600 if is_full else 300
@@ -65,7 +64,6 @@ def test_the_mail_server_fails_at_a_stage(world: World, is_full: bool, what: str
     assert not found.failed
 
 
-@pytest.mark.timeout(200)
 def test_the_mail_server_refuses_some_and_defers_others(world: World, is_full: bool) -> None:
     world.mail.behave(defers_some=True, refuses_some=True)
     planted = world.plant(5000 if is_full else 300)
@@ -79,7 +77,6 @@ def test_the_mail_server_refuses_some_and_defers_others(world: World, is_full: b
 
 
 @pytest.mark.chaos_full
-@pytest.mark.timeout(200)
 def test_a_mail_server_that_knows_no_pipelining_refuses_some_and_defers_others(world: World) -> None:
     world.mail.behave(offers=["8BITMIME"], defers_some=True, refuses_some=True)
     world.restart_workers()
@@ -90,7 +87,6 @@ def test_a_mail_server_that_knows_no_pipelining_refuses_some_and_defers_others(w
 
 
 @pytest.mark.chaos_full
-@pytest.mark.timeout(200)
 def test_the_mail_server_is_away_for_a_while(world: World) -> None:
     world.mail.behave(delay=THINKS_SECONDS)
     planted = world.plant(1000)
@@ -106,7 +102,6 @@ def test_the_mail_server_is_away_for_a_while(world: World) -> None:
 
 
 @pytest.mark.chaos_full
-@pytest.mark.timeout(200)
 def test_the_mail_server_is_away_from_the_beginning(world: World) -> None:
     world.restart_workers()
     world.mail.behave(is_there=False)

@@ -29,15 +29,14 @@ from app.mailings.schedule import Period, Schedule
 from app.mailings.service import Draft
 from tests import make
 from tests.chaos.conftest import NewWorld
-from tests.chaos.parts import WAIT_SECONDS, Process
+from tests.chaos.parts import Process
 from tests.chaos.world import REDIS_AWAY, Planted, World
-from tests.processes import wait_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 RECIPIENTS = 2
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
 SHIFTED = Path(__file__).with_name("shifted")
-SOON_SECONDS = 20.0  # what heals within a pass or two of the scheduler; a busy machine gets this much
 
 
 class Office:
@@ -73,7 +72,7 @@ class Office:
         explained: words of exceptions that the disturbance explains.
         """
         for mailing in planned:
-            self.world.finish(mailing, SOON_SECONDS, nudge=False)
+            self.world.finish(mailing, PATIENCE_SECONDS, nudge=False)
         self.look_again()
         for mailing in planned:
             self.world.verdict(mailing, explained=explained)  # there, a mailing with two runs is an error
@@ -86,7 +85,7 @@ class Office:
         with self.app.app_context():
             jobs.sweep()
             db.session.rollback()
-        wait_until(self._is_idle, SOON_SECONDS, self.world.logs)
+        wait_until(self._is_idle, self.world.logs)
 
     def _is_idle(self) -> bool:
         with self.app.app_context():
@@ -125,12 +124,11 @@ def whole_second(in_seconds: float) -> datetime:
     return clock.whole_second_after(clock.now() + timedelta(seconds=in_seconds))
 
 
-@pytest.mark.timeout(120)
 def test_two_schedulers_begin_each_occurrence_once(world: World, office: Office) -> None:
     second = Process("second", ("scheduler.py",), world.folder, world.scheduler.environment)
     second.start()
     try:
-        wait_until(lambda: "scheduler.started" in second.output, WAIT_SECONDS, lambda: second.output)
+        wait_until(lambda: "scheduler.started" in second.output, lambda: second.output)
         first = whole_second(1.5)
         # Several at the same instant, some between two seconds.
         planned = [office.plan(first + timedelta(milliseconds=250) * (n // 3)) for n in range(9)]
@@ -140,7 +138,6 @@ def test_two_schedulers_begin_each_occurrence_once(world: World, office: Office)
         second.stop()
 
 
-@pytest.mark.timeout(120)
 def test_a_scheduler_that_was_down_catches_up(world: World, office: Office) -> None:
     world.scheduler.kill()
     planned = [office.plan(whole_second(seconds)) for seconds in (0.5, 0.5, 1.5)]
@@ -150,14 +147,12 @@ def test_a_scheduler_that_was_down_catches_up(world: World, office: Office) -> N
     office.assert_each_once(planned)
 
 
-@pytest.mark.timeout(120)
 def test_redis_is_flushed_before_they_are_due(world: World, office: Office) -> None:
     planned = [office.plan(whole_second(seconds)) for seconds in (3, 3, 4)]
     office.redis.flushall()
     office.assert_each_once(planned, REDIS_AWAY)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "empty",
     [
@@ -195,7 +190,6 @@ def shifted_office(
 
 
 @pytest.mark.chaos_full
-@pytest.mark.timeout(120)
 def test_the_clock_is_set_forward_by_a_day_and_back(
     shifted_office: tuple[Office, Callable[[timedelta], None]],
 ) -> None:
@@ -232,7 +226,7 @@ def wait_for_letters(office: Office, mailing: Planted, times: int) -> None:
     def have_come() -> bool:
         return office.world.mail.accepted(mailing.domain).total() >= times * RECIPIENTS
 
-    wait_until(have_come, SOON_SECONDS, office.world.logs)
+    wait_until(have_come, office.world.logs)
 
 
 def alarms(office: Office) -> list[bytes]:

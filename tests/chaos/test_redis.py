@@ -11,7 +11,6 @@ THINKS_SECONDS = 0.005
 
 
 @pytest.mark.chaos_full
-@pytest.mark.timeout(300)
 def test_redis_is_flushed_while_they_send(world: World) -> None:
     client = redis.Redis.from_url(world.redis.url)
     world.mail.behave(delay=THINKS_SECONDS)
@@ -23,7 +22,6 @@ def test_redis_is_flushed_while_they_send(world: World) -> None:
     client.close()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "empty",
     [
@@ -46,7 +44,6 @@ def test_redis_is_killed_while_they_send(world: World, is_full: bool, empty: boo
 
 
 @pytest.mark.chaos_full
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("empty", [True, False], ids=["and comes back empty", "and comes back with its file"])
 def test_redis_is_killed_together_with_a_worker(world: World, empty: bool) -> None:
     """Nobody knows any more what the dead worker had begun: all that it held is unknown, and nothing comes twice."""

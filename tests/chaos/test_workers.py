@@ -6,12 +6,10 @@ import time
 
 import pytest
 
-from tests.chaos.parts import WAIT_SECONDS
 from tests.chaos.world import CONNECTIONS, LEASE_SECONDS, WORKERS, World
-from tests.processes import wait_until
+from tests.waiting import wait_until
 
 THINKS_SECONDS = 0.005  # the mail server, before each answer: what disturbs should meet somebody who sends
-END_SECONDS = 10.0  # so long a worker may take that is asked to end
 
 
 def is_gone(pid: int) -> bool:
@@ -22,7 +20,6 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-@pytest.mark.timeout(600)
 def test_workers_are_killed_while_they_send(world: World, is_full: bool) -> None:
     count, kills = (5000, 20) if is_full else (1000, 4)
     world.mail.behave(delay=THINKS_SECONDS)
@@ -32,13 +29,12 @@ def test_workers_are_killed_while_they_send(world: World, is_full: bool) -> None
     world.verdict(planted, unknown_at_most=kills * CONNECTIONS)
 
 
-@pytest.mark.timeout(600)
 def test_workers_are_asked_to_end_while_they_send(world: World, is_full: bool) -> None:
     count, times = (5000, 20) if is_full else (600, 2)
 
     def end_one() -> None:
         victim = world.signal_a_sender(signal.SIGTERM)
-        wait_until(lambda: is_gone(victim), END_SECONDS, world.logs)
+        wait_until(lambda: is_gone(victim), world.logs)
 
     world.mail.behave(delay=THINKS_SECONDS)
     planted = world.plant(count)
@@ -47,7 +43,6 @@ def test_workers_are_asked_to_end_while_they_send(world: World, is_full: bool) -
     world.verdict(planted)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "with_children",
     [
@@ -59,9 +54,9 @@ def test_all_workers_are_asked_to_end_and_come_back(world: World, is_full: bool,
     count, times = (2000, 4) if is_full else (400, 1)
 
     def restart() -> None:
-        world.workers.terminate(END_SECONDS, with_children=with_children)
+        world.workers.terminate(with_children=with_children)
         world.workers.start()
-        wait_until(world.is_ready, WAIT_SECONDS, world.logs)
+        wait_until(world.is_ready, world.logs)
 
     world.mail.behave(delay=THINKS_SECONDS)
     planted = world.plant(count)
@@ -71,7 +66,6 @@ def test_all_workers_are_asked_to_end_and_come_back(world: World, is_full: bool,
 
 
 @pytest.mark.chaos_full
-@pytest.mark.timeout(300)
 def test_all_workers_and_their_parent_are_killed_and_come_back(world: World) -> None:
     def restart() -> None:
         world.workers.kill()
@@ -85,19 +79,18 @@ def test_all_workers_and_their_parent_are_killed_and_come_back(world: World) -> 
 
 
 @pytest.mark.chaos_full
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("records", [True, False])
 def test_workers_are_asked_to_end_while_the_mail_server_hangs(world: World, records: bool) -> None:
     before = dict(world.workers.environment)
     world.workers.environment["MAIL_TIMEOUT_SECONDS"] = "60"
-    world.workers.terminate(END_SECONDS)
+    world.workers.terminate()
     world.heal()
     try:
         world.mail.behave(fault="hang", stage="body", records=records)
         planted = world.plant(300)
-        wait_until(lambda: world.mail.struck >= 1, WAIT_SECONDS, world.logs)
+        wait_until(lambda: world.mail.struck >= 1, world.logs)
         time.sleep(1)
-        world.workers.terminate(END_SECONDS)
+        world.workers.terminate()
         struck = world.mail.struck
         world.mail.behave()
         world.workers.start()
@@ -110,7 +103,6 @@ def test_workers_are_asked_to_end_while_the_mail_server_hangs(world: World, reco
 
 
 @pytest.mark.chaos_full
-@pytest.mark.timeout(300)
 def test_a_worker_sleeps_longer_than_its_lease_and_wakes_up(world: World) -> None:
     """As after a suspended machine: its claims have been settled and sent by another one meanwhile."""
     world.mail.behave(delay=0.02)

@@ -31,8 +31,9 @@ from app.mailings.schedule import Period
 from app.messages.models import Message
 from app.queue import QUEUE_NAME, JobFunction
 from dev import servers
-from tests.chaos.parts import WAIT_SECONDS, MailServer, Process, Redis, leaves
-from tests.processes import environment, wait_until
+from tests.chaos.parts import MailServer, Process, Redis, leaves
+from tests.processes import environment
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 WORKERS = 2
 CONNECTIONS = 2  # to the mail server, of each worker
@@ -126,7 +127,7 @@ class World:
     def start(self) -> None:
         upgrade = Process("upgrade", ("-m", "flask", "db", "upgrade"), self.folder, self.workers.environment)
         upgrade.start()
-        wait_until(lambda: not upgrade.is_running, WAIT_SECONDS)
+        wait_until(lambda: not upgrade.is_running)
         upgrade.stop()
         self.heal()
 
@@ -138,7 +139,7 @@ class World:
         for process in self.processes:
             if not process.is_running:
                 process.start()
-        wait_until(self.is_ready, WAIT_SECONDS, self.logs)
+        wait_until(self.is_ready, self.logs)
         client = self.client()
         for key in client.scan_iter("golub:breaker:*"):
             client.delete(key)
@@ -152,9 +153,9 @@ class World:
 
     def restart_workers(self) -> None:
         """So that no connection to the mail server is left, and the next ones are made anew."""
-        self.workers.terminate(WAIT_SECONDS)
+        self.workers.terminate()
         self.workers.start()
-        wait_until(self.is_ready, WAIT_SECONDS, self.logs)
+        wait_until(self.is_ready, self.logs)
 
     def stop(self) -> None:
         for process in self.processes:
@@ -231,7 +232,7 @@ class World:
 
     def signal_a_sender(self, signal_number: int) -> int:
         """Send this signal to a random one that sends; its pid."""
-        ends = time.monotonic() + WAIT_SECONDS
+        ends = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < ends:
             senders = self.senders()
             with contextlib.suppress(IndexError, ProcessLookupError):  # none is there just now, or it ended meanwhile

@@ -23,6 +23,7 @@ from app.delivery.transports import open_transport
 from dev.servers import free_port
 from tests.http_api import HttpAnswer, RecordingHttpApi, refusal
 from tests.scripted import Script, ScriptedServer
+from tests.waiting import BUSY_SECONDS, PATIENCE_SECONDS
 
 pytestmark = pytest.mark.one_database
 
@@ -55,11 +56,11 @@ def api(service: RecordingHttpApi) -> RecordingHttpApi:
 
 @pytest.fixture
 def transport_to(settings: Settings) -> Iterator[Callable[..., HttpTransport]]:
-    """A function that makes a transport to that address; it waits five seconds for an answer."""
+    """A function that makes a transport to that address; it waits patiently for an answer."""
     made: list[HttpTransport] = []
 
     def to(url: str, **changes: object) -> HttpTransport:
-        changes = {"send_api_url": url, "send_api_token": TOKEN, "mail_timeout_seconds": 5.0} | changes
+        changes = {"send_api_url": url, "send_api_token": TOKEN, "mail_timeout_seconds": PATIENCE_SECONDS} | changes
         made.append(HttpTransport(settings.model_copy(update=changes)))
         return made[-1]
 
@@ -590,7 +591,7 @@ def test_a_service_that_never_shakes_hands_is_away_in_time(transport_to: Callabl
     with ScriptedServer(silent) as server:
         started = time.monotonic()
         assert_away(transport_to(f"https://127.0.0.1:{server.port}/", mail_timeout_seconds=0.3), "timed out")
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < BUSY_SECONDS
 
 
 # Slow
@@ -600,8 +601,8 @@ def test_a_service_that_never_shakes_hands_is_away_in_time(transport_to: Callabl
     "answer",
     [
         b"",
-        b"HTTP/1.1 200 OK\r\nX-Slow: " + b"y" * 1000,
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 100,
+        b"HTTP/1.1 200 OK\r\nX-Slow: " + b"y" * 4000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 160,
     ],
     ids=["silence", "dripping headers", "dripping 1xx"],
 )
@@ -614,7 +615,7 @@ def test_an_answer_that_takes_too_long_is_none(transport_to: Callable[..., HttpT
         transport = transport_to(f"http://127.0.0.1:{server.port}/", mail_timeout_seconds=0.3)
         started = time.monotonic()
         [found] = send(transport, envelope())
-        assert 0.25 < time.monotonic() - started < 2
+        assert 0.25 < time.monotonic() - started < BUSY_SECONDS
         assert (found.kind, found.code, found.reply) == (Reply.NONE, None, "timed out")
 
 
@@ -622,25 +623,25 @@ def test_a_body_that_drips_is_waited_for_no_longer_than_a_whole_answer(
     transport_to: Callable[..., HttpTransport],
 ) -> None:
     def dripping(connection: socket.socket) -> None:
-        say(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")(connection)
-        drip(connection, b" " * 1000, 0.01)
+        say(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n")(connection)
+        drip(connection, b" " * 4000, 0.01)
 
     with ScriptedServer(dripping) as server:
         transport = transport_to(f"http://127.0.0.1:{server.port}/", mail_timeout_seconds=0.5)
         started = time.monotonic()
         [found] = send(transport, envelope())
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < BUSY_SECONDS
         assert (found.kind, found.code) == (Reply.NONE, 200)
         assert "timed out" in found.reply
 
 
 def test_a_service_that_does_not_read_is_not_waited_for(transport_to: Callable[..., HttpTransport]) -> None:
     done = threading.Event()
-    with ScriptedServer(lambda _connection: (done.wait(10), None)[1]) as server:
+    with ScriptedServer(lambda _connection: (done.wait(PATIENCE_SECONDS), None)[1]) as server:
         transport = transport_to(f"http://127.0.0.1:{server.port}/", mail_timeout_seconds=0.3)
         started = time.monotonic()
         [found] = send(transport, envelope(content=b"y" * 30_000_000))
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < BUSY_SECONDS
         assert (found.kind, found.code) == (Reply.NONE, None)
         done.set()
 
@@ -681,11 +682,11 @@ def test_a_wait_for_an_answer_can_be_interrupted(transport_to: Callable[..., Htt
         connection.recv(1)
 
     with ScriptedServer(waiting) as server:
-        transport = transport_to(f"http://127.0.0.1:{server.port}/", mail_timeout_seconds=60)
+        transport = transport_to(f"http://127.0.0.1:{server.port}/", mail_timeout_seconds=PATIENCE_SECONDS)
         timer = interrupted_after(transport, 0.2)
         started = time.monotonic()
         [found] = send(transport, envelope())
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < BUSY_SECONDS
         timer.join()
     assert (found.stage, found.kind) == (Stage.BODY, Reply.NONE)
     assert "broke the wait for an answer off" in found.reply
@@ -693,8 +694,8 @@ def test_a_wait_for_an_answer_can_be_interrupted(transport_to: Callable[..., Htt
 
 def test_writing_can_be_interrupted(transport_to: Callable[..., HttpTransport]) -> None:
     done = threading.Event()
-    with ScriptedServer(lambda _connection: (done.wait(10), None)[1]) as server:
-        transport = transport_to(f"http://127.0.0.1:{server.port}/", mail_timeout_seconds=60)
+    with ScriptedServer(lambda _connection: (done.wait(PATIENCE_SECONDS), None)[1]) as server:
+        transport = transport_to(f"http://127.0.0.1:{server.port}/", mail_timeout_seconds=PATIENCE_SECONDS)
         timer = interrupted_after(transport, 0.3)
         [found] = send(transport, envelope(content=b"y" * 30_000_000))
         timer.join()
@@ -758,8 +759,8 @@ def test_an_encrypted_wait_can_be_interrupted(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "right.pem"))
     done = threading.Event()
     with encrypted(certificates, "right") as api:
-        api.answer = lambda _posted: (done.wait(10), None)[1]
-        transport = transport_to(api.url, mail_timeout_seconds=60)
+        api.answer = lambda _posted: (done.wait(PATIENCE_SECONDS), None)[1]
+        transport = transport_to(api.url, mail_timeout_seconds=PATIENCE_SECONDS)
         timer = interrupted_after(transport, 0.3)
         [found] = send(transport, envelope())
         timer.join()

@@ -14,6 +14,7 @@ from app.delivery.transport import Answer, Envelope, NotAnyMore, Reply, Transpor
 from dev.servers import free_port
 from tests.scripted import Script, ScriptedServer, talk
 from tests.smtp import RecordingSmtp
+from tests.waiting import BUSY_SECONDS, PATIENCE_SECONDS
 
 pytestmark = pytest.mark.one_database
 
@@ -40,9 +41,11 @@ def transport(settings: Settings, smtp: RecordingSmtp) -> Iterator[SmtpTransport
     made.close()
 
 
-def exchange(settings: Settings, script: ScriptedServer, *envelopes: Envelope) -> list[Answer]:
-    """Send to a scripted server."""
-    changes = {"mail_port": script.port, "mail_timeout_seconds": 1.0}
+def exchange(
+    settings: Settings, script: ScriptedServer, *envelopes: Envelope, timeout: float = PATIENCE_SECONDS
+) -> list[Answer]:
+    """Send to a scripted server. timeout: in seconds, for each answer."""
+    changes = {"mail_port": script.port, "mail_timeout_seconds": timeout}
     transport = SmtpTransport(settings.model_copy(update=changes))
     try:
         return list(transport.send(envelopes, begin))
@@ -129,7 +132,7 @@ def silent(connection: socket.socket) -> None:
 
 def test_a_server_that_falls_silent_means_away(settings: Settings) -> None:
     with ScriptedServer(silent) as server, pytest.raises(TransportAway, match="timed out"):
-        exchange(settings, server, envelope())
+        exchange(settings, server, envelope(), timeout=1)
 
 
 def test_421_ends_the_connection_and_the_next_envelope_gets_a_new_one(settings: Settings) -> None:
@@ -180,6 +183,16 @@ def in_turns(*turns: tuple[bytes, bytes], seen: list[bytes] | None = None, offer
             if seen is not None:
                 seen.append(got)
             connection.sendall(reply)
+
+    return script
+
+
+def one_after_the_other(*scripts: Script) -> Script:
+    """Each connection has a script of its own."""
+    left = iter(scripts)
+
+    def script(connection: socket.socket) -> None:
+        next(left)(connection)
 
     return script
 
@@ -282,8 +295,8 @@ def test_421_in_mid_session_ends_it_and_the_next_messages_get_a_new_connection(s
 
 
 def test_closing_right_after_the_body_leaves_that_message_unknown_and_the_next_unharmed(settings: Settings) -> None:
-    script = in_turns((b"DATA\r\n", ENVELOPE_OK), (b"DATA\r\n", b""))
-    with ScriptedServer(script) as server:
+    one, other = (in_turns((b"DATA\r\n", ENVELOPE_OK), (end, b"")) for end in (b"DATA\r\n", b"\r\n.\r\n"))
+    with ScriptedServer(one_after_the_other(one, other)) as server:
         first, second = exchange(settings, server, envelope(1), envelope(2))
         assert server.connections == 2
     assert (first.stage, first.kind) == (Stage.BODY, Reply.NONE)
@@ -364,26 +377,26 @@ def test_a_waiting_transport_can_be_interrupted(settings: Settings) -> None:
         connection.recv(1)
 
     with ScriptedServer(script) as server:
-        transport = SmtpTransport(settings.model_copy(update={"mail_port": server.port, "mail_timeout_seconds": 30.0}))
-        threading.Thread(target=lambda: waiting.wait(5) and transport.interrupt()).start()
+        transport = SmtpTransport(settings.model_copy(update={"mail_port": server.port}))
+        threading.Thread(target=lambda: waiting.wait(PATIENCE_SECONDS) and transport.interrupt()).start()
         began = time.monotonic()
         [answer] = transport.send([envelope()], begin)
     assert (answer.kind, answer.stage) == (Reply.NONE, Stage.BODY)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < BUSY_SECONDS
 
 
 def test_a_drip_of_bytes_does_not_hold_us_for_ever(settings: Settings) -> None:
     def script(connection: socket.socket) -> None:
         in_turns((b"DATA\r\n", ENVELOPE_OK), (b"\r\n.\r\n", b"250-2.0.0 "))(connection)
-        for _ in range(40):
+        for _ in range(400):
             time.sleep(0.1)
             connection.sendall(b"x")
 
     with ScriptedServer(script) as server:
         began = time.monotonic()
-        [answer] = exchange(settings, server, envelope())  # which waits for a second
+        [answer] = exchange(settings, server, envelope(), timeout=1)
     assert answer.kind is Reply.NONE
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < BUSY_SECONDS
 
 
 def test_a_kept_connection_that_the_server_closed_meanwhile_costs_nothing(
@@ -413,7 +426,7 @@ def test_a_slow_server_whose_answers_come_one_by_one_keeps_its_connection(settin
         connection.sendall(TAKEN)
 
     with ScriptedServer(script) as server:
-        transport = SmtpTransport(settings.model_copy(update={"mail_port": server.port, "mail_timeout_seconds": 3.0}))
+        transport = SmtpTransport(settings.model_copy(update={"mail_port": server.port}))
         kinds = []
         for answer in transport.send([envelope(1), envelope(2)], begin):
             kinds.append(answer.kind)

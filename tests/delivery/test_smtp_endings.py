@@ -12,8 +12,19 @@ from app.config import Settings
 from app.delivery.models import Stage
 from app.delivery.smtp import SmtpTransport
 from app.delivery.transport import Answer, Reply
-from tests.delivery.test_smtp import ENVELOPE_OK, GO, OK, TAKEN, begin, envelope, exchange, in_turns
+from tests.delivery.test_smtp import (
+    ENVELOPE_OK,
+    GO,
+    OK,
+    TAKEN,
+    begin,
+    envelope,
+    exchange,
+    in_turns,
+    one_after_the_other,
+)
 from tests.scripted import Script, ScriptedServer
+from tests.waiting import BUSY_SECONDS
 
 pytestmark = pytest.mark.one_database
 
@@ -22,16 +33,6 @@ NO_PIPELINING = b"250 test\r\n"
 GOOD_BYE = b"421 4.7.0 enough, good-bye\r\n"
 NOBODY = b"550 5.1.1 nobody of that name\r\n"
 A_GOOD_ONE = in_turns((b"DATA\r\n", ENVELOPE_OK), (b"\r\n.\r\n", TAKEN))
-
-
-def one_after_the_other(*scripts: Script) -> Script:
-    """Each connection has a script of its own."""
-    left = iter(scripts)
-
-    def script(connection: socket.socket) -> None:
-        next(left)(connection)
-
-    return script
 
 
 def singly(*turns: tuple[bytes, bytes]) -> Script:
@@ -133,23 +134,23 @@ def test_who_is_interrupted_does_not_begin_anew(settings: Settings) -> None:
 def test_a_body_has_all_its_time_however_little_the_answer_before_has_left(settings: Settings) -> None:
     def script(connection: socket.socket) -> None:
         in_turns((b"DATA\r\n", OK + OK + b"354"), offers=NO_SIZE)(connection)
-        time.sleep(0.8)
+        time.sleep(3)
         connection.sendall(b" go")
         time.sleep(0.1)
         connection.sendall(b" on\r\n")
-        time.sleep(0.5)
+        time.sleep(2.5)  # more than is left of five seconds
         last = b""
         while not last.endswith(b"\r\n.\r\n"):
             last = (last + connection.recv(1 << 20))[-10:]
         connection.sendall(TAKEN)
 
     with ScriptedServer(script) as server:
-        [answer] = exchange(settings, server, envelope(content=large(20_000_000)))
+        [answer] = exchange(settings, server, envelope(content=large(20_000_000)), timeout=5)
     assert answer.kind is Reply.ACCEPTED
 
 
 def test_a_server_that_takes_a_body_by_drips_does_not_hold_us_for_ever(settings: Settings) -> None:
-    assert seconds_against_drips(settings, lambda connection: connection) < 4
+    assert seconds_against_drips(settings, lambda connection: connection) < BUSY_SECONDS
 
 
 def test_nor_does_one_over_tls(settings: Settings, certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +158,7 @@ def test_nor_does_one_over_tls(settings: Settings, certificates: Path, monkeypat
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificates / "right.pem", certificates / "right.key")
     encrypted = settings.model_copy(update={"mail_use_ssl": True})
-    assert seconds_against_drips(encrypted, lambda plain: context.wrap_socket(plain, server_side=True)) < 4
+    assert seconds_against_drips(encrypted, lambda plain: context.wrap_socket(plain, server_side=True)) < BUSY_SECONDS
 
 
 def large(size: int) -> bytes:
@@ -171,13 +172,13 @@ def seconds_against_drips(settings: Settings, dress: Callable[[socket.socket], s
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         with dress(plain) as connection:
             in_turns((b"DATA\r\n", ENVELOPE_OK), offers=NO_SIZE)(connection)
-            ends = time.monotonic() + 6
+            ends = time.monotonic() + BUSY_SECONDS + 5
             while time.monotonic() < ends and connection.recv(16384):
                 time.sleep(0.005)
 
     with ScriptedServer(script) as server:
         began = time.monotonic()
-        [answer] = exchange(settings, server, envelope(content=large(40_000_000)))
+        [answer] = exchange(settings, server, envelope(content=large(40_000_000)), timeout=1)
         took = time.monotonic() - began
     assert (answer.kind, answer.stage) == (Reply.NONE, Stage.BODY)
     return took

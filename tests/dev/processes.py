@@ -4,18 +4,9 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, f"not within {seconds} s"
-        time.sleep(0.02)
 
 
 def look_up(pid: int, what: str) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from dev import run, servers
-from tests.dev.processes import ROOT, is_running, read_until, start_script, wait_until
+from tests.dev.processes import ROOT, is_running, read_until, start_script
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.one_database
 
@@ -85,7 +86,7 @@ def test_it_runs_everything_and_leaves_nothing_behind(number: signal.Signals, go
     assert len(everything) > len(pids)
 
     golub.send_signal(number)
-    rest, _ = golub.communicate(timeout=30)
+    rest, _ = golub.communicate(timeout=PATIENCE_SECONDS)
     assert "Traceback" not in rest
     assert golub.returncode == (-number if number == signal.SIGKILL else 0)
     wait_until(lambda: not any(is_running(pid) for pid in everything))

@@ -8,7 +8,8 @@ import redis
 import sqlalchemy
 
 from dev import servers
-from tests.dev.processes import is_running, look_up, wait_until
+from tests.dev.processes import is_running, look_up
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.one_database
 
@@ -25,7 +26,7 @@ def test_redis_keeps_what_it_was_told_across_a_kill(tmp_path: Path) -> None:
         with redis.Redis.from_url(server.url) as client:
             client.set("word", "kept")
         server.process.kill()
-        server.process.wait(10)
+        server.process.wait(PATIENCE_SECONDS)
     with (
         servers.start_redis(tmp_path, socket=None, port=port, persistent=True) as server,
         redis.Redis.from_url(server.url) as client,
@@ -101,7 +102,7 @@ def test_postgres_stops_at_once_with_a_client_still_there() -> None:
         engine = sqlalchemy.create_engine(server.url, poolclass=sqlalchemy.NullPool)
         connection = engine.connect()
         server.process.end()
-        wait_until(lambda: not is_running(server.process.pid), seconds=5)
+        wait_until(lambda: not is_running(server.process.pid))
         connection.invalidate()
         connection.close()
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dev.supervisor import Part, StepFailed, Supervisor
-from tests.dev.processes import is_running, read_until, start_script, wait_until
+from tests.dev.processes import is_running, read_until, start_script
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.one_database
 
@@ -37,7 +38,7 @@ def test_a_signal_ends_all_parts_the_last_first(number: signal.Signals) -> None:
     with start_script(SUPERVISED, SAYS_ITS_END, SAYS_ITS_END) as parent:
         pids = [int(read_until(parent, r"pid (\d+)")[1]) for _ in range(2)]
         parent.send_signal(number)
-        rest, _ = parent.communicate(timeout=15)
+        rest, _ = parent.communicate(timeout=PATIENCE_SECONDS)
     assert re.findall(r"(\w+) +\| ends", rest) == ["second", "first"]
     assert "Traceback" not in rest
     assert parent.returncode == 0
@@ -48,7 +49,7 @@ def test_a_part_that_will_not_end_is_killed() -> None:
     with start_script(SUPERVISED, STUBBORN) as parent:
         pid = int(read_until(parent, r"pid (\d+)")[1])
         parent.terminate()
-        parent.communicate(timeout=15)
+        parent.communicate(timeout=PATIENCE_SECONDS)
     assert parent.returncode == 0
     assert not is_running(pid)
 
@@ -70,7 +71,7 @@ def test_a_killed_part_starts_again_and_leaves_no_worker_behind() -> None:
         again = int(read_until(parent, r"pid (\d+)")[1])
         assert again != pid
         parent.terminate()
-        parent.communicate(timeout=15)
+        parent.communicate(timeout=PATIENCE_SECONDS)
     assert not is_running(again)
 
 

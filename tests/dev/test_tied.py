@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dev import tied
-from tests.dev.processes import is_running, look_up, read_until, start_script, wait_until
+from tests.dev.processes import is_running, look_up, read_until, start_script
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.one_database
 
@@ -33,7 +34,7 @@ def test_nothing_survives_a_parent_that_is_killed(command: str) -> None:
 
 def test_a_command_that_ends_takes_along_what_it_started(tmp_path: Path) -> None:
     child = tied.start(["sh", "-c", "setsid sleep 60 & echo $! > pid; exit 3"], folder=tmp_path)
-    assert child.wait(10) == 3
+    assert child.wait(PATIENCE_SECONDS) == 3
     assert not is_running(int((tmp_path / "pid").read_text()))
 
 
@@ -49,14 +50,14 @@ def test_a_command_is_asked_to_end_once_only(tmp_path: Path) -> None:
     wait_until((tmp_path / "up").exists)
     child.end()
     child.end()
-    child.wait(10)
+    child.wait(PATIENCE_SECONDS)
     assert (tmp_path / "asked").read_text() == "asked\n"
 
 
 def test_it_is_ended_when_its_guard_is_killed(tmp_path: Path) -> None:
     child = tied.start(["sleep", "60"], folder=tmp_path)
     os.kill(int(look_up(child.pid, "ppid")), signal.SIGKILL)
-    assert child.wait(10) == -signal.SIGKILL
+    assert child.wait(PATIENCE_SECONDS) == -signal.SIGKILL
     wait_until(lambda: not is_running(child.pid))
 
 
