@@ -53,7 +53,7 @@ BLOG = "blog"
 FIGURES = "figures"
 
 HOME_FIGURES = Kind(FIGURES, "home", 50, is_heavy=True)
-MANY_CLIENTS = Kind(FIGURES, "clients", 50, is_heavy=True)  # of one owner, who has very many
+CLIENTS = Kind(FIGURES, "clients", 50, is_heavy=True)  # of one owner, by day
 RANDOM_POSTS = Kind(BLOG, "random", 50)
 HOME_FOR_GUESTS = Kind(BLOG, "guests", 10)  # made of the two above: together no more than a minute
 POST_LIST = Kind(BLOG, "list", 60)

@@ -30,7 +30,6 @@ from app.messages import queries as messages
 from app.messages.models import Message
 
 DAYS = 30
-MANY = 50_000  # clients; more are counted once a minute
 ATTENTION = timedelta(days=7)
 PLANNED_SHOWN = 5
 RUNS_SHOWN = 5
@@ -141,7 +140,7 @@ def _share(days: Sequence[Day]) -> float | None:
 
 def _clients(user: User, today: date, timezone: str) -> Trend:
     """How many there are; before: those of them who were there thirty days ago."""
-    own = clients_of(user).with_only_columns(Client.id)
+    number = select(func.count()).select_from(clients_of(user).with_only_columns(Client.id).subquery())
     given, parameter = _given_days(DAYS, today, timezone)
     in_time = and_(Client.added_at >= given.c.starts, Client.added_at < given.c.ends)
     # count() of rows, not of their ids: the index has no ids, and the rows need not be read.
@@ -150,17 +149,15 @@ def _clients(user: User, today: date, timezone: str) -> Trend:
 
     def count() -> tuple[int, list[int]]:
         added: dict[int, int] = dict(db.session.execute(by_day, parameter).all())
-        return db.session.scalar(_number_of(own)) or 0, [added.get(number, 0) for number in range(DAYS)]
+        return db.session.scalar(number) or 0, [added.get(number, 0) for number in range(DAYS)]
 
-    key = (user.id, today, timezone)
-    is_large = (db.session.scalar(_number_of(own.limit(MANY))) or 0) == MANY
-    total, added = caching.remembered(caching.MANY_CLIENTS, count, *key) if is_large else count()
+    total, added = caching.remembered(caching.CLIENTS, count, user.id, today, timezone, worth=_is_large)
     before = total - sum(added)
     return Trend(total, before, [before + sum_so_far for sum_so_far in accumulate(added)])
 
 
-def _number_of(clients: Select[int]) -> Select[int]:
-    return select(func.count()).select_from(clients.subquery())
+def _is_large(counted: tuple[int, list[int]]) -> bool:
+    return counted[0] >= caching.LARGE_COUNT
 
 
 # ── Figures in words ──

@@ -106,7 +106,7 @@ def test_clients_grow_as_they_were_added(person: User) -> None:
 
 
 def test_very_many_clients_are_counted_once_a_minute(person: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "MANY", 2)
+    monkeypatch.setattr(caching, "LARGE_COUNT", 2)
     make.clients(person, 3)
     today = clock.now().date()
     assert overview.figures(person, today, "UTC").clients.value == 3
