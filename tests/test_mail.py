@@ -268,7 +268,7 @@ def test_a_server_that_never_answers_is_not_waited_for(
     begun = time.monotonic()
     with (
         silence(greeting) as port,
-        using(app, settings, port, mail_timeout_seconds=0.3, **encryption),
+        using(app, settings, port, mail_timeout_seconds=1, **encryption),
         pytest.raises(OSError),  # noqa: PT011  a timeout, or what is no TLS
     ):
         mail.send_letter("anna@golub.test", "News", "Hello!", "<p>Hello!</p>")
@@ -384,7 +384,7 @@ def test_a_server_that_drips_bytes_holds_nobody(settings: Settings, drips: str) 
             time.sleep(0.1)
 
     with ScriptedServer(drip) as server:
-        slow = {"mail_port": server.port, "mail_timeout_seconds": 0.5, "mail_username": "u", "mail_password": "p"}
+        slow = {"mail_port": server.port, "mail_timeout_seconds": 1, "mail_username": "u", "mail_password": "p"}
         began = time.monotonic()
         with pytest.raises((OSError, smtplib.SMTPException)):
             open_smtp(settings.model_copy(update=slow))

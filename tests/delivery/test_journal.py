@@ -22,6 +22,7 @@ from app.mailings import jobs
 from app.queue import connection
 from dev.servers import free_port
 from tests.delivery.conftest import assert_reconciles
+from tests.waiting import PATIENCE_SECONDS
 
 PlannedRun = Callable[..., Run]
 
@@ -45,7 +46,7 @@ def accepted(delivery_id: int, words: str = "2.0.0 queued") -> Answer:
 
 def read_when(name: str, redis: Redis, condition: Callable[[journal.Story], bool]) -> journal.Story:
     """Nobody waits for Redis while a journal is written, so a test has to."""
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + PATIENCE_SECONDS
     while not condition(story := journal.read(name, redis)):
         assert time.monotonic() < ends, story
     return story
