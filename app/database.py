@@ -50,7 +50,7 @@ NAMING = {
 }
 SQLITE_BUSY_SECONDS = 30
 STEPS_BETWEEN_LOOKS = 20_000  # of SQLite's machine: a millisecond or so
-QUERY_CANCELED = "57014"  # PostgreSQL's error code
+QUERY_CANCELED, LOCK_NOT_AVAILABLE = "57014", "55P03"  # PostgreSQL's error codes
 MANY_ROWS = 1000  # added at once: from here on it matters what PostgreSQL takes a table for
 
 
@@ -160,7 +160,7 @@ def tame_sqlite(engine: Engine) -> None:
         for pragma in (
             f"busy_timeout = {SQLITE_BUSY_SECONDS * 1000}",
             "journal_mode = WAL",
-            "synchronous = NORMAL",
+            "synchronous = FULL",
             "foreign_keys = ON",
         ):
             connection.execute(f"PRAGMA {pragma}")
@@ -168,6 +168,20 @@ def tame_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN" if only_reads.get() else "BEGIN IMMEDIATE")
+
+
+def give_way(session: Session) -> None:
+    """Have this transaction wait for no row longer than PostgreSQL waits before it looks for circles: see `is_held`.
+
+    So that of two that wait for each other it is always this one which fails, and no worker with answers in hand.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SET LOCAL lock_timeout = '500ms'"))  # deadlock_timeout is a second
+
+
+def is_held(error: OperationalError) -> bool:
+    """Whether a statement failed because somebody else holds a row that it wants."""
+    return getattr(error.orig, "pgcode", None) == LOCK_NOT_AVAILABLE
 
 
 class TookTooLong(Exception):

@@ -13,6 +13,7 @@ from app.database import among
 from app.errors import RuleBroken
 from app.extensions import db
 
+BELATED = timedelta(minutes=1)  # so long a request may take that came in time, by a clock that may be another's
 UNDO_FOR = timedelta(minutes=10)  # the button is there for seconds; without scripts it is there as long as the page
 
 
@@ -87,4 +88,4 @@ def moment_of(text: str) -> datetime:
 
 def for_good(now: datetime) -> datetime:
     """What was deleted before this moment can't be brought back any more."""
-    return now - UNDO_FOR
+    return now - UNDO_FOR - BELATED

@@ -246,7 +246,7 @@ def test_sqlite_is_tamed_on_every_connection(sqlite: Engine) -> None:
                 name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
                 for name in ("foreign_keys", "journal_mode", "busy_timeout", "synchronous")
             }
-            assert pragmas == {"foreign_keys": 1, "journal_mode": "wal", "busy_timeout": 30_000, "synchronous": 1}
+            assert pragmas == {"foreign_keys": 1, "journal_mode": "wal", "busy_timeout": 30_000, "synchronous": 2}
             connection.rollback()
 
 

@@ -442,7 +442,7 @@ def unblock(user: User, by: User) -> Letter:
 
 def _is_last_admin(user: User) -> bool:
     # Locked: else two administrators could take each other's role away at the same moment.
-    query = select(User).where(User.role == Role.ADMIN).order_by(User.id).with_for_update()
+    query = select(User).where(User.role == Role.ADMIN).order_by(User.id).with_for_update(key_share=True)
     admins = db.session.scalars(query.execution_options(populate_existing=True))
     return not any(admin.is_active and admin.id != user.id for admin in admins.all())
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Select, Text, and_, bindparam, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, case, cast, func, or_, select
 
 from app.clients.models import Client
 from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatus
@@ -10,10 +10,11 @@ from app.delivery.models import Attempt, Delivery, DeliveryStatus, Run, RunStatu
 MOST_RUNS = 20  # that one claim takes from
 NOW = bindparam("now", type_=Run.resume_at.type)
 
-# Whether a run may hand out work: prepared, not held, its rest over, its last moment ahead.
+# Whether a run may hand out work: prepared, neither held nor cancelled, its rest over, its last moment ahead.
 MAY_SEND = and_(
     Run.status == RunStatus.SENDING,
     Run.held_at.is_(None),
+    Run.cancelled_at.is_(None),
     or_(Run.resume_at.is_(None), Run.resume_at <= NOW),
     or_(Run.last_moment.is_(None), Run.last_moment > NOW),
 )
@@ -83,9 +84,14 @@ def sent_after(attempt_id: int) -> Select[int]:
     return select(Attempt.id).where(Attempt.id > attempt_id, Attempt.outcome == DeliveryStatus.SENT).limit(1)
 
 
+def is_over(now: datetime) -> ColumnElement[bool]:
+    """Whether nothing of a run is sent any more. What was cancelled stays so, wherever the clock is set."""
+    return or_(Run.last_moment <= now, Run.cancelled_at.is_not(None))
+
+
 def overdue_runs(now: datetime) -> Select[int]:
-    """Ids of runs whose last moment is over with messages still waiting. Held ones are no exception."""
-    return select(Run.id).where(Run.status == RunStatus.SENDING, Run.pending > 0, Run.last_moment <= now)
+    """Ids of runs that are over with messages still waiting. Held ones are no exception."""
+    return select(Run.id).where(Run.status == RunStatus.SENDING, Run.pending > 0, is_over(now))
 
 
 def next_try(run_id: int) -> Select[datetime | None]:

@@ -11,6 +11,7 @@ import orjson
 from redis import Redis
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     DateTime,
     Integer,
     Select,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    exists,
     func,
     insert,
     literal,
@@ -47,7 +49,7 @@ from app.delivery.models import (
     Stage,
 )
 from app.delivery.render import Recipient
-from app.delivery.transport import Answer, Reply
+from app.delivery.transport import LONGEST_REPLY, Answer, Reply
 from app.extensions import db
 
 WORKER_DIED = "The worker that held this message died before it wrote down what became of it."
@@ -356,8 +358,8 @@ def _attempt(outcome: Outcome, answer: Answer) -> dict[str, Any]:
         "outcome": outcome.status,
         "code": answer.code,
         "enhanced_code": answer.enhanced_code,
-        # PostgreSQL stores no NUL, and a broken server may send some.
-        "reply": answer.reply.replace("\0", "�"),
+        # PostgreSQL stores no NUL, and a broken server may send some; nor more than there is room for.
+        "reply": answer.reply.replace("\0", "�")[:LONGEST_REPLY],
     }
 
 
@@ -411,12 +413,12 @@ def _change_runs(which: tuple[Any, ...], **values: Any) -> None:
 # ── The end of a run ──
 
 
-def skip_pending(run_id: int, reason: SkipReason) -> int:
+def skip_pending(run_id: int, reason: SkipReason, *conditions: ColumnElement[bool]) -> int:
     """Give up what waits in the run, and return how many those were. What a worker holds is left to its outcome."""
     now = clock.now()
     skipped = _rowcount(
         update(Delivery)
-        .where(Delivery.run_id == run_id, Delivery.status == DeliveryStatus.PENDING)
+        .where(Delivery.run_id == run_id, Delivery.status == DeliveryStatus.PENDING, *conditions)
         .values(status=DeliveryStatus.SKIPPED, skip_reason=reason, not_before=None, finished_at=now)
     )
     if skipped:
@@ -447,7 +449,9 @@ def hold(mailing_ids: Sequence[int] | Select[int], *, held: bool) -> None:
 def end_overdue(run_id: int) -> int:
     """Give up what still waits in a run whose last moment is over; return how many those were."""
     is_cancelled = db.session.scalar(select(Run.cancelled_at.is_not(None)).where(Run.id == run_id))
-    return skip_pending(run_id, SkipReason.CANCELLED if is_cancelled else SkipReason.ENDED)
+    # Asked in the statement that skips: its owner may have sent it again since it was found.
+    is_over = exists().where(Run.id == run_id, queries.is_over(clock.now()))
+    return skip_pending(run_id, SkipReason.CANCELLED if is_cancelled else SkipReason.ENDED, is_over)
 
 
 def cancel(run: Run) -> None:
@@ -475,8 +479,7 @@ def resend(run_id: int, status: DeliveryStatus) -> int:
     """
     if status not in RESENDABLE:
         raise ValueError(f"{status} is not sent again")
-    if db.session.scalar(select(Run.id).where(Run.id == run_id, Run.last_moment <= clock.now())) is not None:
-        end_overdue(run_id)  # the sweep was about to: that end binds what still waits
+    end_overdue(run_id)  # if it is over, as the sweep was about to: that end binds what still waits
     active = select(Client.id).where(Client.status == ClientStatus.ACTIVE, Client.deleted_at.is_(None))
     again = _rowcount(
         update(Delivery)
@@ -514,7 +517,8 @@ def recover(claim_id: int, settings: Settings, redis: Redis) -> list[int]:
     """Settle one claim of a dead worker by its journal, which has been sealed: see `app.delivery.journal`.
 
     What it answers has its true outcome; what it began and does not answer is `unknown`; what it did not begin waits
-    again. From a journal that is not whole nobody can tell what was not begun: all of that is `unknown`, too.
+    again. From a journal that is not whole nobody can tell what was not begun: all of that is `unknown`, too, whoever
+    has unsubscribed or was deleted since.
 
     Returns the ids of the runs that are done with that.
 
@@ -537,8 +541,6 @@ def _recovered(claimed: Claimed, story: journal.Story, settings: Settings) -> Ou
     if answer := story.answers.get(delivery_id):
         return outcome_of(claimed, answer, settings)
     if delivery_id in story.begun or not story.is_whole:
-        if claimed.skip_reason:  # it was never handed over
-            return untried(claimed)
         return outcome_of(claimed, Answer(delivery_id, Stage.BODY, Reply.NONE, None, WORKER_DIED), settings)
     return untried(claimed)
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     and_,
     case,
+    exists,
     literal,
     select,
     type_coerce,
@@ -137,8 +138,9 @@ def end_questions(mailing_ids: Collection[int] | Select[int], why: Missed) -> No
 
 def end_late_questions() -> None:
     """Whose mailing has ended can't be sent any more, and whoever is asked could only say no."""
-    over = select(Mailing.id).join(Run, Run.mailing_id == Mailing.id)
-    ended = db.session.scalars(over.where(Run.missed == Missed.ASKED, Mailing.end_at <= clock.now())).all()
+    asks = exists().where(Run.mailing_id == Mailing.id, Run.missed == Missed.ASKED)
+    over = select(Mailing.id).where(asks, Mailing.end_at <= clock.now()).order_by(Mailing.id)
+    ended = db.session.scalars(over.with_for_update(key_share=True)).all()  # before their runs, as everybody does
     if ended:
         end_questions(ended, Missed.ENDED)
         settle(ended)
@@ -173,8 +175,8 @@ def begin_missed(mailing: Mailing, run: Run, sender: str) -> None:
     """Begin a run that was missed: its message is frozen as it is now."""
     message = mailing.message
     # By the same words as all the others: see `_begin`.
-    frozen = select(from_header(sender), answers_to()).join(User, User.id == Mailing.owner_id)
-    run.sender, run.reply_to = db.session.execute(frozen.where(Mailing.id == mailing.id)).one()
+    frozen = select(from_header(sender), answers_to(), held_from_the_start()).join(User, User.id == Mailing.owner_id)
+    run.sender, run.reply_to, run.held_at = db.session.execute(frozen.where(Mailing.id == mailing.id)).one()
     run.subject, run.html, run.text = message.subject, message.letter_html, message.text
     run.last_moment = mailing.end_at
     run.missed, run.status, run.created_at = None, RunStatus.PREPARING, clock.now()
@@ -194,8 +196,7 @@ def _begin(
         "html": Message.letter_html,
         "text": Message.text,
         "reply_to": answers_to(),
-        # Asked here again: the owner may have been blocked since the mailing was found and locked.
-        "held_at": case((User.is_stopped, literal(clock.now(), Run.held_at.type)), else_=None),
+        "held_at": held_from_the_start(),
     }
     rows = (
         select(*frozen.values())
@@ -205,6 +206,11 @@ def _begin(
     )
     statement = insert_or_ignore(Run, db.session).from_select(list(frozen), rows)
     return list(db.session.connection().execute(statement.returning(Run.id), parameter).scalars())
+
+
+def held_from_the_start() -> ColumnElement[datetime | None]:
+    """Asked with the rest: the owner may have been blocked since the mailing was found and locked."""
+    return case((User.is_stopped, literal(clock.now(), Run.held_at.type)), else_=None)
 
 
 def due_between(first: datetime, last: datetime) -> Select[datetime | None]:

@@ -1,18 +1,20 @@
 """What RQ runs: the way of a message, step by step. Every job may run twice, at once or never, without harm."""
 
 import time
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 import structlog
 from flask import current_app
-from redis import RedisError
+from redis import Redis, RedisError
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from app import clock, undo
 from app.auth.jobs import send_due_letters
 from app.clients import service as clients
 from app.config import Settings
+from app.database import give_way, is_held
 from app.delivery import engine, journal, render, reports
 from app.delivery import queries as ledger
 from app.delivery import service as delivery
@@ -149,16 +151,45 @@ def bury_deleted() -> None:
     """Take away for good what was deleted a while ago, piece by piece: a client may have years of letters."""
     before = undo.for_good(clock.now())
     ends = time.monotonic() + BURY_SECONDS
+    while is_more := bury(before):
+        if time.monotonic() > ends:
+            break
+    if is_more:
+        enqueue(bury_deleted)
+
+
+def bury(before: datetime) -> bool:
+    """One piece of what was deleted before then; whether there may be more."""
     clients.bury_segments(before)
     trash.bury_messages(before)
     db.session.commit()
-    is_more = True
-    while is_more and time.monotonic() < ends:
-        buried = trash.bury(before, BURIED_AT_ONCE), clients.bury_clients(before, BURIED_AT_ONCE)
+    gone = _cancel_runs(before), _bury(trash.bury, before), _bury(clients.bury_clients, before)
+    return max(gone) == BURIED_AT_ONCE
+
+
+def _cancel_runs(before: datetime) -> int:
+    """Each in a transaction of its own: workers hold messages of several, and take the runs in another order."""
+    runs = db.session.execute(trash.runs_to_cancel(before).limit(BURIED_AT_ONCE)).all()
+    for run_id, mailing_id in runs:
+        delivery.cancel(db.session.get_one(Run, run_id))
         db.session.commit()
-        is_more = max(buried) == BURIED_AT_ONCE
-    if is_more:
-        enqueue(bury_deleted)
+        status.settle([mailing_id])
+        db.session.commit()
+    return len(runs)
+
+
+def _bury(take_away: Callable[[datetime, int], int], before: datetime) -> int:
+    """One piece; 0 when nothing is left, or when somebody works with it just now: its turn comes again."""
+    try:
+        give_way(db.session())
+        buried = take_away(before, BURIED_AT_ONCE)
+        db.session.commit()
+    except OperationalError as error:
+        if not is_held(error):
+            raise
+        db.session.rollback()
+        return 0
+    return buried
 
 
 def recover_claims() -> int:
@@ -173,10 +204,7 @@ def recover_claims() -> int:
         journal.seal(names, redis)
         # Who lives in spite of it all has noticed the seal by then: see app.delivery.journal.
         time.sleep(journal.SEAL_SECONDS)
-        for claim_id, _ in expired:
-            ended = delivery.recover(claim_id, settings, redis)
-            db.session.commit()
-            _settle(ended)
+        recovered = sum(_recover(claim_id, settings, redis) for claim_id, _ in expired)
         # Another sweep may hold some of them at this moment, and has yet to read their journals.
         unsettled = db.session.scalars(select(Claim.journal).where(Claim.journal.in_(names))).all()
         db.session.commit()
@@ -185,8 +213,23 @@ def recover_claims() -> int:
         db.session.rollback()
         log.warning("journal.away", error=str(error), help="the next sweep tries again")
         return 0
-    log.warning("claims.recovered", claims=len(expired))
-    return len(expired)
+    log.warning("claims.recovered", claims=recovered)
+    return recovered
+
+
+def _recover(claim_id: int, settings: Settings, redis: Redis) -> bool:
+    """One claim must not hold back the others, nor what else the sweep heals, whatever is wrong with it."""
+    try:
+        ended = delivery.recover(claim_id, settings, redis)
+        db.session.commit()
+    except RedisError:
+        raise
+    except Exception:
+        db.session.rollback()
+        log.exception("claim.not_recovered", claim=claim_id)
+        return False
+    _settle(ended)
+    return True
 
 
 def begin_due_runs() -> int:

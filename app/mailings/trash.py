@@ -15,7 +15,6 @@ from app.delivery.models import Missed, Run, RunStatus
 from app.extensions import db
 from app.mailings import dispatch
 from app.mailings.models import Audience, Mailing, MailingStatus
-from app.mailings.queries import unfinished_runs_of
 from app.mailings.status import settle
 from app.messages.models import Message
 from app.undo import Deleted, bring_back, mark_deleted
@@ -98,12 +97,18 @@ def bury_messages(deleted_before: datetime) -> None:
     db.session.execute(rows.execution_options(synchronize_session=False))
 
 
+def runs_to_cancel(deleted_before: datetime) -> Select[int, int]:
+    """Runs, and their mailings, that go on no more: their mailings were deleted before then."""
+    is_deleted = (Mailing.id == Run.mailing_id, Mailing.deleted_at < deleted_before)
+    goes_on = (Run.status != RunStatus.DONE, Run.cancelled_at.is_(None))
+    return select(Run.id, Run.mailing_id).where(*is_deleted, *goes_on).order_by(Run.id)
+
+
 def bury(deleted_before: datetime, limit: int) -> int:
-    """What mailings had planned that were deleted before then is cancelled for good; how many mailings those were."""
-    unfinished = exists().where(Run.mailing_id == Mailing.id, Run.status != RunStatus.DONE)
+    """What mailings had planned that were deleted before then is forgotten; how many mailings those were."""
     asks = exists().where(Run.mailing_id == Mailing.id, Run.missed == Missed.ASKED)
     uses = or_(Mailing.segment_id.is_not(None), Mailing.exclude_segment_id.is_not(None))
-    plans = or_(Mailing.next_run_at.is_not(None), uses, unfinished, asks)
+    plans = or_(Mailing.next_run_at.is_not(None), uses, asks)
     some = select(Mailing).where(Mailing.deleted_at < deleted_before, plans).order_by(Mailing.id).limit(limit)
     mailings = db.session.scalars(some.with_for_update(of=Mailing, skip_locked=True)).all()
     for mailing in mailings:
@@ -113,7 +118,5 @@ def bury(deleted_before: datetime, limit: int) -> int:
         mailing.exclude_segment = None
         if mailing.audience is Audience.SEGMENT:
             mailing.audience, mailing.segment = Audience.ALL, None
-        for run in db.session.scalars(unfinished_runs_of(mailing)).all():
-            delivery.cancel(run)
     settle([mailing.id for mailing in mailings])
     return len(mailings)

@@ -3,14 +3,16 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from app import clock
+from app.clients.models import Client, ClientStatus
 from app.config import Settings
 from app.delivery import journal, service
 from app.delivery.journal import Journal, JournalAway, JournalSealed
@@ -175,6 +177,44 @@ def test_only_the_message_in_flight_is_unknown(
     assert replies == ["2.0.0 queued", "5.2.2 full", service.WORKER_DIED]
     assert redis.keys("golub:journal:*") == []
     assert jobs.recover_claims() == 0
+
+
+def test_what_was_begun_is_unknown_although_its_recipient_unsubscribed_since(
+    planned_run: PlannedRun, writer: Journal, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have arrived before. What was not begun, they don't get."""
+    run = planned_run(2)
+    batch, name = held(writer)
+    writer.begin(batch.deliveries[0].delivery_id)
+    read_when(name, redis, lambda story: bool(story.begun))
+    db.session.execute(update(Client).values(status=ClientStatus.UNSUBSCRIBED))
+    die(monkeypatch)
+    run = assert_reconciles(run.id)
+    assert (run.unknown, run.skipped) == (1, 1)
+
+
+def test_a_claim_that_cannot_be_settled_holds_back_no_other(
+    planned_run: PlannedRun, writer: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = planned_run(2)
+    first, _ = held(writer, 1)
+    held(writer, 1)
+    recover = service.recover
+
+    def fail_for_one(claim_id: int, *others: Any) -> list[int]:
+        if claim_id == first.claim_id:
+            db.session.execute(text("SELECT * FROM nowhere"))
+        return recover(claim_id, *others)
+
+    monkeypatch.setattr(service, "recover", fail_for_one)
+    die(monkeypatch)
+    run = assert_reconciles(run.id)
+    assert (run.sending, run.pending) == (1, 1)
+    assert db.session.scalars(select(Claim.id)).all() == [first.claim_id]
+    assert "claim.not_recovered" in caplog.text
+    monkeypatch.setattr(service, "recover", recover)
+    assert jobs.recover_claims() == 1
+    assert assert_reconciles(run.id).pending == 2
 
 
 def test_a_worker_that_died_before_it_began_anything_costs_nothing(

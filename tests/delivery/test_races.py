@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import clock
 from app.clients.models import Client, ClientStatus
 from app.config import Settings
-from app.delivery import engine, journal, render, service
+from app.delivery import engine, journal, queries, render, service
 from app.delivery.breaker import Breaker
 from app.delivery.engine import Courier
 from app.delivery.journal import Journal, JournalAway
@@ -403,6 +403,34 @@ def test_what_comes_back_to_a_cancelled_run_is_not_sent(
     deliver()
     run = assert_reconciles(run.id)
     assert (run.skipped, run.status, smtp.letters) == (3, RunStatus.DONE, [])
+
+
+def test_what_is_cancelled_stays_so_when_the_clock_is_set_back(
+    planned_run: PlannedRun, smtp: RecordingSmtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = planned_run(2)
+    batch = taken(1)
+    service.cancel(run)
+    db.session.commit()
+    come(monkeypatch, timedelta(hours=-1))
+    record(batch, [service.untried(claimed) for claimed in batch.deliveries])
+    deliver()
+    run = assert_reconciles(run.id)
+    assert (run.skipped, run.status, smtp.letters) == (2, RunStatus.DONE, [])
+
+
+def test_what_is_sent_again_is_not_ended_by_who_saw_it_before(planned_run: PlannedRun) -> None:
+    run = planned_run(2)
+    batch = taken(1)
+    record(batch, answered(batch, Reply.REFUSED, 550, "5.2.2 full"))
+    db.session.execute(update(Run).values(last_moment=clock.now() - timedelta(seconds=1)))
+    db.session.commit()
+    seen = db.session.scalars(queries.overdue_runs(clock.now())).all()
+    assert service.resend(run.id, DeliveryStatus.FAILED) == 1
+    db.session.commit()
+    assert [service.end_overdue(run_id) for run_id in seen] == [0]
+    db.session.commit()
+    assert assert_reconciles(run.id).pending == 1
 
 
 def test_sending_again_after_the_end_brings_back_nothing_else(planned_run: PlannedRun, smtp: RecordingSmtp) -> None:

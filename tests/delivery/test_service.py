@@ -122,6 +122,13 @@ def test_recording_moves_rows_counters_and_attempts_together(planned_run: Planne
     assert db.session.scalar(select(func.count()).select_from(Claim)) == 0
 
 
+def test_of_an_answer_that_is_too_long_as_much_is_kept_as_there_is_room_for(planned_run: PlannedRun) -> None:
+    run = planned_run(1)
+    record(batch := taken(), answered(batch, Reply.REFUSED, 550, "5.0.0 " + "x" * 2000))
+    assert assert_reconciles(run.id).failed == 1
+    assert len(db.session.scalars(select(Attempt.reply)).one()) == 1000
+
+
 def test_a_deferred_delivery_waits_for_its_time(planned_run: PlannedRun) -> None:
     run = planned_run(1)
     batch = taken()

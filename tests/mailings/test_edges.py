@@ -13,7 +13,7 @@ from app.delivery import service as delivery
 from app.delivery.models import Missed, Run
 from app.errors import RuleBroken
 from app.extensions import db
-from app.mailings import dispatch, queries, service, trash
+from app.mailings import dispatch, jobs, queries, service
 from app.mailings.misfires import Rule
 from app.mailings.models import MailingStatus, Misfire
 from app.mailings.schedule import INSTANT, Period, Schedule, occurrences
@@ -125,6 +125,6 @@ def test_a_deleted_mailing_asks_nobody(user: User) -> None:
     asked = make.run(mailing, missed=Missed.ASKED)
     service.delete(mailing)
     assert db.session.execute(queries.questions(user)).all() == []
-    trash.bury(clock.now(), 10)
+    jobs.bury(clock.now())
     db.session.refresh(asked)
     assert asked.missed is Missed.DECLINED

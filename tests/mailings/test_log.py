@@ -41,6 +41,8 @@ def sent(app, owner, stranger, smtp, run_jobs):
 
 
 def shows_stranger(text):
+    # Tokens are random letters, which spell a short name now and then.
+    text = re.sub(r'"X-CSRFToken": "[^"]*|name="csrf_token" value="[^"]*', "", text)
     return re.search("zoe|smirnova|corporate|stranger", text, re.IGNORECASE)
 
 

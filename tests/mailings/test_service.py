@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app import clock
 from app.auth.models import User
@@ -17,7 +17,7 @@ from app.delivery import service as delivery
 from app.delivery.models import Delivery, DeliveryStatus, Missed, Run, RunStatus, SkipReason
 from app.errors import NotFound, RuleBroken
 from app.extensions import db
-from app.mailings import dispatch, jobs, service, trash
+from app.mailings import dispatch, jobs, service
 from app.mailings.models import Audience, Mailing, MailingStatus, Misfire
 from app.mailings.schedule import Period, Schedule, occurrences
 from app.mailings.service import Draft
@@ -275,8 +275,8 @@ def test_deleting_skips_what_waits_and_keeps_the_ledger(user: User) -> None:
     service.delete(mailing)
     db.session.refresh(run)
     assert (run.pending, run.held_at is not None) == (3, True), "they can come back"
-    assert trash.bury(clock.now(), 10) == 1
     db.session.commit()
+    jobs.bury(clock.now())
     db.session.refresh(run)
     assert (run.skipped, run.status, mailing.next_run_at) == (3, RunStatus.DONE, None)
     assert set(db.session.scalars(select(Delivery.skip_reason))) == {SkipReason.CANCELLED}
@@ -337,8 +337,7 @@ def test_deleting_in_the_middle_of_a_run_stops_at_the_next_claim_and_keeps_the_l
     sent = len(smtp.letters)
     assert 3 <= sent < 9, "what a worker holds is sent, and no more"
     assert (run.status, run.sent, run.pending) == (RunStatus.SENDING, sent, 9 - sent)
-    trash.bury(clock.now(), 10)
-    db.session.commit()
+    jobs.bury(clock.now())
     db.session.refresh(run)
     assert (run.status, run.planned, run.sent, run.skipped) == (RunStatus.DONE, 9, sent, 9 - sent)
     counts = make.delivery_counts(run.id)
@@ -418,6 +417,15 @@ class TestMissed:
         assert (run.missed, run.subject, run.planned) == (None, "News of today", 1)
         assert (run.scheduled_for, mailing.next_run_at) == (moment, planned)
         assert mailing.status is MailingStatus.RUNNING
+
+    def test_it_is_held_when_its_owner_was_blocked_a_moment_ago(self, mailing: Mailing) -> None:
+        run = make.run(mailing, missed=Missed.ASKED)
+        assert not mailing.owner.is_stopped  # as this request saw them
+        db.session.execute(
+            update(User).values(blocked_at=clock.now()), execution_options={"synchronize_session": False}
+        )
+        service.send_missed(mailing, run)
+        assert run.held_at is not None
 
     @pytest.mark.parametrize("why", sorted(set(Missed) - service.SENDABLE))
     def test_what_a_later_one_stands_for_or_came_after_the_end_can_not(self, mailing: Mailing, why: Missed) -> None:

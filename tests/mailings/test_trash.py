@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
 from app import clock
 from app.auth.models import User
@@ -21,6 +21,7 @@ from app.mailings import jobs, service, trash
 from app.mailings.models import Mailing, MailingStatus
 from app.messages.models import Message
 from tests import make
+from tests.mailings import ledger
 from tests.smtp import RecordingSmtp
 
 HTMX = {"HX-Request": "true"}
@@ -219,6 +220,23 @@ class TestMessagesList:
             messages = db.session.scalars(select(Message).where(Message.id.in_(ids)).order_by(Message.id)).all()
             assert [message.is_shared for message in messages] == [True] * 3
             assert [message.updated_at for message in messages] == changed
+
+    def test_who_takes_away_for_good_gives_way_to_who_sends(self, app: Flask, owner: User) -> None:
+        """Both would else wait in a circle, with a worker's answers in it."""
+        with app.app_context():
+            if db.engine.dialect.name == "sqlite":
+                return  # has one writer at a time
+            user = db.session.get_one(User, owner.id)
+            client = make.client(user, deleted_at=clock.now() - timedelta(hours=1))
+            run = ledger.run(make.mailing(user), DeliveryStatus.SENDING)
+            db.session.execute(update(Delivery).where(Delivery.run_id == run.id).values(client_id=client.id))
+            db.session.commit()
+            with db.engine.connect() as worker:
+                worker.execute(select(Delivery.id).with_for_update())
+                jobs.bury_deleted()
+                assert db.session.scalar(select(func.count()).select_from(Client)) == 1
+            jobs.bury_deleted()
+            assert db.session.scalar(select(func.count()).select_from(Client)) == 0
 
     def test_what_no_mailing_sends_is_gone_for_good_later(self, app: Flask, owner: User) -> None:
         with app.app_context():
