@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from html import escape, unescape
 from urllib.parse import quote
 
@@ -23,11 +24,12 @@ ATTRIBUTE = "attributes."
 LONGEST_ATTRIBUTE = 100  # characters of its name
 
 _BRACES = re.compile(r"\{\{|\}\}")
-_BLANKS = r"[\s\u200b\ufeff]*"  # editors leave zero-width ones behind
+# Editors leave zero-width ones behind. All that repeats in a field is possessive: what does not fit costs one look.
+_BLANKS = r"[\s\u200b\ufeff]*+"
 _QUOTES = '"“”„‟«»'
 _FIELD = re.compile(
-    rf"{_BLANKS}([^\s\u200b\ufeff|]*){_BLANKS}"
-    rf"(?:\|{_BLANKS}default{_BLANKS}:{_BLANKS}(?:[{_QUOTES}]([^{_QUOTES}]*)[{_QUOTES}]|'([^'\"]*)'){_BLANKS})?"
+    rf"{_BLANKS}([^\s\u200b\ufeff|]*+){_BLANKS}"
+    rf"(?:\|{_BLANKS}default{_BLANKS}:{_BLANKS}(?:[{_QUOTES}]([^{_QUOTES}]*+)[{_QUOTES}]|'([^'\"]*+)'){_BLANKS})?"
 )
 _TAG = re.compile(r"<[A-Za-z/!?]")
 _SPLIT_BRACES = re.compile(r"\{(?:<[^<>]*>)+\{")
@@ -125,16 +127,14 @@ def _pieces(text: str, *, html: bool, strict: bool) -> Iterator[str | Field]:
     addresses = _Addresses(text) if html else None
     written = 0  # how far the text has been given out
     for opened, closed in _pairs_of_braces(text, strict=strict):
-        try:
-            field = _field(text, opened, closed, addresses)
-        except BadField:
-            if strict:
-                raise
-        else:
+        found = _field(text, opened, closed, addresses)
+        if isinstance(found, Field):
             if written < opened:
                 yield text[written:opened]
-            yield field
+            yield found
             written = closed + 2
+        elif strict:
+            raise BadField(found(), text, opened)
     if written < len(text):
         yield text[written:]
 
@@ -168,18 +168,19 @@ class _Addresses:
         return number >= 0 and position < self._ends[number]
 
 
-def _field(text: str, opened: int, closed: int, addresses: _Addresses | None) -> Field:
+def _field(text: str, opened: int, closed: int, addresses: _Addresses | None) -> Field | Callable[[], str]:
+    """The field, or what says why it is none: putting that into words takes longer than reading thousands."""
     source = text[opened + 2 : closed]
     if addresses is not None:
         source = unescape(source)
         if _TAG.search(source):
-            raise BadField(_formatting_inside(), text, opened)
+            return _formatting_inside
     match = _FIELD.fullmatch(source)
     if match is None or not match[1]:
-        raise BadField(_('a field looks like {{ first_name }} or {{ first_name | default: "friend" }}.'), text, opened)
+        return _misshapen
     name = unicodedata.normalize("NFC", match[1]) if len(match[1]) <= LONGEST_ATTRIBUTE * 2 else match[1]
     if name not in NAMES and not _is_attribute(name):
-        raise BadField(_unknown(name), text, opened)
+        return partial(_unknown, name)
     in_address = addresses is not None and addresses.hold(opened)
     return Field(name, tidy(match[2] or match[3] or ""), opened, in_address)
 
@@ -192,6 +193,10 @@ def _is_attribute(name: str) -> bool:
 def _belongs_in_name(letter: str) -> bool:
     # Many scripts write vowels as marks.
     return letter.isalnum() or letter in "_-" or unicodedata.category(letter).startswith("M")
+
+
+def _misshapen() -> str:
+    return _('a field looks like {{ first_name }} or {{ first_name | default: "friend" }}.')
 
 
 def _formatting_inside() -> str:

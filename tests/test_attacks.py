@@ -37,8 +37,16 @@ def test_nobody_is_let_into_an_account_that_somebody_else_registered(app, smtp, 
     victim, attacker = app.test_client(), app.test_client()
     register(attacker, HIS)
     run_jobs()
-    assert victim.post(link_in(smtp, ANNA)).location == "/auth/login"
-    assert not is_let_in(victim), "whoever goes on has to know the password"
+    choose = victim.post(link_in(smtp, ANNA)).location
+    assert "it was another browser that registered" in victim.get(choose).text
+    assert not is_let_in(victim)
+    log_in(attacker, ANNA, HIS)
+    assert not is_let_in(attacker), "nothing is confirmed before the one who reads the letter has chosen"
+    victim.post(choose, data={"password": HERS})
+    log_in(attacker, ANNA, HIS)
+    assert not is_let_in(attacker)
+    log_in(victim, ANNA, HERS)
+    assert is_let_in(victim)
 
 
 def test_a_link_confirms_the_password_that_it_was_written_for(app, smtp, run_jobs):

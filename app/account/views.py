@@ -142,7 +142,7 @@ def change_password() -> Response:
 @requires()
 @limits.limit_tries(limits.own_account)
 @limits.limit_letters(limits.own_account)
-@limits.limit_letters(limits.typed_account)
+@limits.limit_letters(limits.typed_new_account)
 def change_email() -> Response:
     user = signed_in()
     form = ChangeEmailForm()

@@ -86,7 +86,15 @@ def network() -> str:
 
 def typed_account() -> str:
     """The account of the address in the form, whether there is one or not."""
-    typed = request.form.get("new_email") or request.form.get("email", "")
+    return _account_of(request.form.get("email", ""))
+
+
+def typed_new_account() -> str:
+    """The same where somebody wants another address than their own."""
+    return _account_of(request.form.get("new_email", ""))
+
+
+def _account_of(typed: str) -> str:
     try:
         typed = parse_address(typed).key
     except BadAddress:

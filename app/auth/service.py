@@ -237,10 +237,13 @@ def ask_for_reset(email: str) -> Letter:
 def reset_password(user: User, password: str) -> Letter:
     """A new password for whoever followed the letter's link: every log-in ends, and the address is confirmed.
 
+    So does the calendar's secret address, which whoever was logged in may know.
+
     Raises:
         WeakPassword
     """
     user.password_hash = _hash_of_new(password, user.email, user.name)
+    user.calendar_salt = None
     logins.end(user)
     verify(user)
     audit.record(Action.PASSWORD_RESET, owner_id=user.id, actor_id=user.id)

@@ -19,7 +19,7 @@ from app.auth.access import signed_in
 from app.auth.forms import AddressForm, LoginForm, NewPasswordForm, RegisterForm, SecondFactorForm
 from app.auth.models import REMEMBERED_FOR, Letter, User
 from app.auth.roles import Permission
-from app.auth.tokens import Purpose
+from app.auth.tokens import Purpose, make_token
 from app.database import only_reads
 from app.errors import RuleBroken
 from app.extensions import db, login_manager
@@ -111,11 +111,19 @@ def verify(token: str) -> Response:
         return web.render("auth/resend.html", status=HTTPStatus.GONE, form=AddressForm(), why=str(error))
     if request.method != "POST":
         return web.render("auth/verify.html", user=user)
+    if browser and browser == _hash(session.get(BROWSER, "")):
+        return _welcome(user)
+    # Whoever reads this letter chooses the password: the one there is may be of somebody who registered with their
+    # address, before them or after them.
+    flash(_("Please choose your password here: it was another browser that registered with your address."), "info")
+    return web.redirect_to(url_for("auth.reset_password", token=make_token(Purpose.RESET, user)))
+
+
+def _welcome(user: User) -> Response:
     service.verify(user)
     db.session.commit()
     flash(_("Welcome! Your e-mail address is confirmed."), "success")
-    # Whoever confirms from elsewhere shows the password: it could be that of somebody who registered their address.
-    if not (user.is_active and browser and browser == _hash(session.get(BROWSER, ""))):
+    if not user.is_active:
         return web.redirect_to(url_for("auth.login"))
     _begin_session(user, user.fingerprint)
     return web.redirect_to(_home(user))

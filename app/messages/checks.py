@@ -56,6 +56,11 @@ def _of_fields(subject: str, preheader: str, html: str, text: str) -> Iterator[F
             yield _bad(f"{place}: {error}", _("Take a field from the list, or write the braces apart."))
 
 
+def unreadable(error: content.BadContent) -> Finding:
+    """What is said of a letter that can't be looked into."""
+    return _bad(str(error), _("Paste it anew from a simpler source."))
+
+
 def _of_html(html: str) -> Iterator[Finding]:
     if not html.strip():
         yield _bad(_("The letter is empty."), _("Write something, or begin with one of the layouts."))
@@ -63,7 +68,7 @@ def _of_html(html: str) -> Iterator[Finding]:
     try:
         clean = content.sanitise(html)
     except content.BadContent as error:
-        yield _bad(str(error), _("Paste it anew from a simpler source."))
+        yield unreadable(error)
         return
     yield from _of_weight(len(clean.encode()))
     root = content.tree_of(clean)

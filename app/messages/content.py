@@ -135,10 +135,10 @@ def parse_html(text: str) -> str:
     Raises:
         BadContent: when it is too large, too tangled, nothing in it can be seen, or a field in it is none.
     """
-    _check_size(text)
+    check_size(text)
     html = sanitise(text)
     # Cleaning closes tags and writes &lt; for <; what is stored must be storable again after an edit.
-    _check_size(html)
+    check_size(html)
     if not is_visible(text_of(html)) and not re.search(r'<img [^>]*src="', html):
         raise BadContent(_("Write something that can be seen: text, or a picture."))
     _check_fields(html, typed=_plain(text))
@@ -152,7 +152,7 @@ def parse_text(text: str) -> str:
         BadContent: when it is too large, or a field in it is none.
     """
     text = _plain(text).strip("\n")
-    _check_size(text)
+    check_size(text)
     if not is_visible(text):
         return ""
     text = _composed(text)
@@ -190,7 +190,8 @@ def is_visible(text: str) -> bool:
     return any(unicodedata.category(character)[0] in "LNPS" for character in text)
 
 
-def _check_size(text: str) -> None:
+def check_size(text: str) -> None:
+    """Raises: BadContent"""
     if len(text.encode(errors="replace")) > LARGEST_BODY:
         raise BadContent(_("That is larger than %(limit)s kB.", limit=LARGEST_BODY // 1000))
 

@@ -43,13 +43,15 @@ class MessageForm(FlaskForm):
         )
 
     def typed(self) -> Message:
-        """What stands in the fields, whatever it is, as a message that no session knows."""
-        return Message(
-            subject=self.subject.data or "",
-            preheader=self.preheader.data or "",
-            html=self.html.data or "",
-            text=self.text.data or "",
-        )
+        """What stands in the fields, whatever it is, as a message that no session knows.
+
+        Raises:
+            BadContent: when it is larger than anybody could save.
+        """
+        typed = {field.name: field.data or "" for field in (self.subject, self.preheader, self.html, self.text)}
+        for text in typed.values():
+            content.check_size(text)
+        return Message(**typed)
 
 
 def _check(field: Field, parse: Callable[[str], str]) -> None:

@@ -68,7 +68,8 @@ def letter_for(message: Message, value_of: Reader) -> Letter:
     Raises:
         BadContent: when its HTML can't be cleaned.
     """
-    html, text = content.sanitise(message.html), message.text or content.text_of(message.html)
+    html = content.sanitise(message.html)
+    text = message.text or content.text_of(html)
     word = _("Unsubscribe")
     if not has_way_out(html, html=True):
         html += f'\n<p style="font-size: 13px"><a href="{WAY_OUT}">{escape(word)}</a></p>'

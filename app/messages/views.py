@@ -211,8 +211,7 @@ def preview_typed() -> Response:
 @requires(Permission.OWN_THINGS)
 @web.takes_files
 def check_typed() -> Response:
-    typed = MessageForm().typed()
-    return web.render("messages/checks.html", block="checks", **_checked(typed))
+    return web.render("messages/checks.html", block="checks", **_checked(MessageForm()))
 
 
 @blueprint.post("/text")
@@ -221,7 +220,10 @@ def check_typed() -> Response:
 def make_text() -> Response:
     """The text part as it would be made of the HTML that is typed, to be edited."""
     form = MessageForm()
-    form.text.data = content.text_of(form.html.data or "")
+    try:
+        form.text.data = content.text_of(content.sanitise(form.typed().html))
+    except content.BadContent as error:
+        form.text.errors = [str(error)]
     return web.render("messages/text_part.html", block="text_part", form=form)
 
 
@@ -359,7 +361,7 @@ def _form_page(form: MessageForm, message: Message | None) -> Response:
         largest_picture=MOST_BYTES,
         best_subject=BEST_SUBJECT,
         best_preheader=BEST_PREHEADER,
-        **_checked(form.typed()),
+        **_checked(form),
     )
     if form.errors and web.wants_fragment():
         # Whichever button it was: what comes back is the form.
@@ -373,7 +375,11 @@ def _other_drafts(form: MessageForm, message: Message | None) -> Sequence[Messag
     return [draft for draft in found if drafts.mark_of(draft) != form.draft.data]
 
 
-def _checked(typed: Message) -> dict[str, Any]:
+def _checked(form: MessageForm) -> dict[str, Any]:
+    try:
+        typed = form.typed()
+    except content.BadContent as error:
+        return {"findings": [checks.unreadable(error)], "is_begun": True, "adds_way_out": False}
     subject, preheader, html, text = typed.subject, typed.preheader, typed.html, typed.text
     return {
         "findings": checks.findings(subject, preheader, html, text) if subject or html else [],

@@ -29,6 +29,16 @@ def test_ten_wrong_passwords_and_the_account_waits_whether_there_is_one_or_not(a
     assert fail(client, "somebody.else@example.test").status_code == 422, "others may still try from here"
 
 
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/forgot", "/auth/resend", "/auth/register"])
+def test_a_field_that_the_form_does_not_have_changes_nothing(client, owner, path):
+    for number in range(11):
+        data = {"email": owner.email, "password": "a wrong password", "new_email": f"a{number}@example.test"}
+        answer = client.post(path, data=data, environ_overrides={"REMOTE_ADDR": f"192.0.2.{number % 2}"})
+    assert answer.status_code == (422 if path == "/auth/login" else 429)
+    if path == "/auth/login":
+        assert [fail(client, owner.email).status_code for _try in range(10)][-1] == 429
+
+
 def test_spellings_of_one_address_are_one_account(client, owner):
     for email in ["owner@golub.test", "OWNER@golub.test", " Owner@Golub.Test "] * 4:
         answer = fail(client, email)

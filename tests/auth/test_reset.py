@@ -1,5 +1,6 @@
 """A forgotten password: over HTTP, with the letters that really left."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -35,6 +36,14 @@ def test_the_whole_way_to_a_new_password(app, client, owner, owner_client, *, li
     assert log_in(client, owner.email, NEW).status_code == 303
     run_jobs()
     assert smtp.to(owner.email)[-1].message["Subject"] == "Your password was changed"
+
+
+def test_the_calendars_secret_address_ends_with_the_log_ins(app, client, owner, owner_client, link):
+    page = owner_client.post("/mailings/calendar/address", follow_redirects=True).text
+    feed = re.search(r"http://golub\.test(/\S+\.ics)", page)[1]
+    assert client.get(feed).status_code == 200
+    client.post(link, data={"password": NEW})
+    assert client.get(feed).status_code == 404
 
 
 def test_the_link_works_once(client, link):

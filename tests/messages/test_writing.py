@@ -1,11 +1,14 @@
 """What the form of a message asks the service while somebody writes."""
 
+import time
+
 import pytest
 from sqlalchemy import func, select
 
 from app.auth import limits
 from app.auth.models import Letter
 from app.extensions import db
+from app.messages import content
 from app.messages.models import Message
 from tests import make
 
@@ -68,6 +71,24 @@ def test_the_checks_are_asked_with_what_is_typed(owner_client):
 def test_the_text_part_is_made_of_what_is_typed(owner_client):
     html = "<p>Read <a href='https://example.org'>this</a></p>"
     assert "Read this (https://example.org)" in owner_client.post("/messages/text", data={"html": html}).text
+
+
+HUGE, TANGLED = "x" * (content.LARGEST_BODY + 1), "<a href='http://x'><div>" * 10_000
+
+
+@pytest.mark.parametrize("field", ["html", "text", "subject", "preheader"])
+@pytest.mark.parametrize("path", ["preview", "check", "text"])
+def test_what_is_too_large_is_not_looked_into(owner_client, path, field):
+    answer = owner_client.post(f"/messages/{path}", data=LETTER | {field: HUGE}, headers=HTMX)
+    assert "That is larger than 500 kB." in answer.text
+
+
+@pytest.mark.parametrize("path", ["preview", "check", "text"])
+def test_what_is_too_tangled_takes_no_time(owner_client, path):
+    began = time.process_time()
+    answer = owner_client.post(f"/messages/{path}", data={"html": TANGLED}, headers=HTMX)
+    assert time.process_time() - began < 2
+    assert "too tangled" in answer.text
 
 
 def test_the_form_offers_layouts_for_a_new_message_alone(app, owner, owner_client):
